@@ -1,0 +1,117 @@
+"""What every cluster backend offers, and the errors it may raise: the one seam of this package.
+
+Place: `conftest.py` and `gpulab.py` start or find a cluster through a backend and hand its kubeconfig to ordinary
+clients; nothing here wraps the Kubernetes API. Limits: one kubeconfig per cluster, its current context is the cluster.
+
+The error tree:
+
+    ClusterError
+    ├── SpecError          cluster.yaml or a flag is wrong: the author's or the learner's mistake
+    ├── MachineError       this machine lacks something (a program, a permission, disk space)
+    ├── StartError         a component did not come up
+    └── ClusterLost        the cluster ended while it was in use
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+Progress = Callable[[str], None]
+"""Told one line, without a full stop, each time what is being waited for changes."""
+
+
+class ClusterError(Exception):
+    """A cluster could not do what was asked; the message says what was asked, found and what to do next."""
+
+
+class SpecError(ClusterError):
+    """The cluster's description or a flag is wrong."""
+
+
+class MachineError(ClusterError):
+    """This machine lacks something that the backend needs."""
+
+
+class StartError(ClusterError):
+    """A component of the cluster did not come up."""
+
+
+class ClusterLost(ClusterError):
+    """The cluster ended while somebody used it."""
+
+
+class Taint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A node taint, as in the Kubernetes API."""
+
+    key: str
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    value: str = ""
+
+
+class Gpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The GPUs of a node: `model` as GPU feature discovery names the product, `count` of devices."""
+
+    model: str
+    count: int
+
+
+class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """One node of a cluster."""
+
+    name: str
+    labels: dict[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    gpus: Gpus | None = None
+    capacity_type: Literal["on-demand", "spot"] = "on-demand"
+
+
+class ClusterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A lab's cluster.yaml: its nodes, and the host folders that pods may mount."""
+
+    nodes: tuple[NodeSpec, ...]
+    host_paths: tuple[str, ...] = ()
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What is true of a cluster and cannot be seen through its API; it is copied into every verdict.
+
+    `gpus`: where the figures of GPU devices come from. `users`: "mapped" when one mapped id stands in for the user that
+    a container asks for. `level`: L1 embedded, L2 containers, L3 real GPUs.
+    """
+
+    backend: str
+    level: Literal["L1", "L2", "L3"]
+    gpus: Literal["none", "simulated", "real"]
+    users: Literal["real", "mapped"]
+    not_enforced: tuple[str, ...]
+
+
+class Cluster(Protocol):
+    """A running cluster."""
+
+    @property
+    def name(self) -> str:
+        """Name among the clusters of this user."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Kubeconfig of its administrator; never the user's default one."""
+
+    @property
+    def programs(self) -> Path:
+        """Folder that holds the `kubectl` and `helm` that match it."""
+
+    @property
+    def traits(self) -> Traits:
+        """What is true of it beyond its API."""
+
+    def enter(self, argv: Sequence[str]) -> list[str]:
+        """The argument list that runs `argv` inside the cluster's network, where pod and Service addresses answer."""
+
+    def check(self) -> None:
+        """Returns while the cluster lives; raises ClusterLost with the reason once it does not."""
+
+    def stop(self) -> None:
+        """Ends it and everything in it, for certain; a cluster that is gone already is no error."""

@@ -1,0 +1,1 @@
+"""The CRI runtime of one node: pod networks, bubblewrap containers, images as local environments."""

@@ -1,0 +1,152 @@
+"""The one place that starts programs: run one to its end, or keep one as a child that stops for certain.
+
+Place: the rest of the package shells out through here only. Limits: Linux (process groups, parent-death signal).
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from clusters.api import ClusterError, MachineError
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class CommandFailed(ClusterError):
+    """A program ended with a status other than 0; `output` is what it printed last."""
+
+    def __init__(self, argv: Sequence[str], status: int, output: str) -> None:
+        self.argv, self.status, self.output = list(argv), status, output
+        said = output.strip() or "it printed nothing"
+        super().__init__(f"{' '.join(argv)} ended with status {status}: {said}")
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to SIGKILL this process when its parent ends (prctl(2)); runs between fork and exec."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    seconds: float | None = None,
+) -> str:
+    """Runs a program to its end and returns what it wrote to standard output.
+
+    Raises:
+        MachineError: the program is not there.
+        CommandFailed: it ended with another status than 0, or (status 124) after `seconds`.
+    """
+    try:
+        done = subprocess.run(
+            argv, input=stdin, env=env, cwd=cwd, timeout=seconds, capture_output=True, text=True, errors="replace"
+        )
+    except FileNotFoundError as error:
+        raise MachineError(
+            f"the program {argv[0]!r} is not on this machine; `gpulab doctor` says how to get it"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(argv, 124, f"not done after {seconds:g} s") from error
+    if done.returncode:
+        raise CommandFailed(argv, done.returncode, (done.stderr or done.stdout)[-4000:])
+    return done.stdout
+
+
+class Child:
+    """A program in a process group of its own, writing to a log; it dies with the process that started it."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        log: Path | IO[bytes],
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.argv = list(argv)
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(log.open("ab")) if isinstance(log, Path) else log
+            try:
+                self._process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=stream,
+                    env=env,
+                    cwd=cwd,
+                    pass_fds=pass_fds,
+                    process_group=0,
+                    preexec_fn=die_with_parent,
+                )
+            except FileNotFoundError as error:
+                raise MachineError(
+                    f"the program {argv[0]!r} is not on this machine; `gpulab doctor` says how to get it"
+                ) from error
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also that of the group."""
+        return self._process.pid
+
+    def status(self) -> int | None:
+        """Exit status, negative for a signal, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Exit status once it ends, or None when it still runs after `seconds`."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, grace: float = 5.0) -> None:
+        """SIGTERM to the group, after `grace` seconds SIGKILL; returns when the child is gone."""
+        self._signal(signal.SIGTERM)
+        if self.wait(grace) is None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        self._signal(signal.SIGKILL)  # what the child left behind in its group
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+def start_time(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot (proc(5), field 22), or None when it is gone.
+
+    Together with the process id it names a process for good: ids are used again, this pair is not.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log, or a note that there is none."""
+    if not log.is_file():
+        return f"({log.name}: nothing was written)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def kill_for_certain(pid: int, seconds: float = 5.0) -> None:
+    """SIGKILL to one process, and waits until it is gone (for a process that is not a child of this one)."""
+    born = start_time(pid)
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    while born is not None and start_time(pid) == born and time.monotonic() < deadline:
+        time.sleep(0.005)
