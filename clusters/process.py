@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -150,3 +151,34 @@ def kill_for_certain(pid: int, seconds: float = 5.0) -> None:
         os.kill(pid, signal.SIGKILL)
     while born is not None and start_time(pid) == born and time.monotonic() < deadline:
         time.sleep(0.005)
+
+
+def stream(
+    argv: Sequence[str],
+    each: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> None:
+    """Runs a program to its end, and gives each line it prints (both outputs) to `each` as it comes.
+
+    Whatever ends this function, Ctrl-C included, the program's process group has ended too.
+
+    Raises:
+        MachineError: the program is not there.
+        CommandFailed: it ended with another status than 0.
+    """
+    last: deque[str] = deque(maxlen=30)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as output:
+        with os.fdopen(writing, "wb", 0) as sink:
+            child = Child(argv, log=sink, env=env, cwd=cwd)
+        try:
+            for raw in output:
+                last.append(raw.decode(errors="replace").rstrip("\n"))
+                each(last[-1])
+            status = child.wait()
+        finally:
+            child.stop()
+    if status:
+        raise CommandFailed(argv, status, "\n".join(last))
