@@ -64,7 +64,10 @@ def run(
 
 
 class Child:
-    """A program in a process group of its own, writing to a log; it dies with the process that started it."""
+    """A program in a process group of its own, writing to a log.
+
+    It dies with the thread that started it (the kernel counts threads), unless it is `detached`.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         pass_fds: Sequence[int] = (),
+        detached: bool = False,
     ) -> None:
         self.argv = list(argv)
         with contextlib.ExitStack() as stack:
@@ -87,8 +91,8 @@ class Child:
                     env=env,
                     cwd=cwd,
                     pass_fds=pass_fds,
-                    process_group=0,
-                    preexec_fn=die_with_parent,
+                    start_new_session=True,
+                    preexec_fn=None if detached else die_with_parent,
                 )
             except FileNotFoundError as error:
                 raise MachineError(

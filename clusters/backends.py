@@ -1,0 +1,71 @@
+"""The table of backends: by the name that `--cluster` takes, how to find or launch a cluster.
+
+Place: `conftest.py` and `gpulab.py` come through here; a backend is imported when it is asked for. Limits: `embedded`
+is the only one so far.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clusters import places
+from clusters.api import Cluster, ClusterSpec, Progress, SpecError
+
+BACKENDS = ("embedded",)
+DEFAULT_NAME = "default"
+DEFAULT_SPEC = Path(__file__).with_name("default.yaml")
+
+
+def find(backend: str, name: str, env: Mapping[str, str]) -> Cluster | None:
+    """The running cluster of that name, or None.
+
+    Raises:
+        SpecError: there is no such backend.
+    """
+    _known(backend)
+    from clusters.embedded import backend as embedded
+
+    return embedded.find(name, env)
+
+
+def launch(
+    backend: str,
+    name: str,
+    spec: ClusterSpec,
+    images: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    progress: Progress,
+    port: int = 0,
+    detached: bool = False,
+) -> Cluster:
+    """Makes what a cluster needs (programs, `images`), starts it and returns once it is ready.
+
+    Args:
+        backend: one of BACKENDS.
+        name: the cluster's name.
+        spec: its nodes.
+        images: references of images that will be asked for.
+        env: environment variables.
+        progress: told what is waited for.
+        port: TCP port of the API server on 127.0.0.1; 0 takes a free one.
+        detached: the cluster outlives this process.
+
+    Raises:
+        ClusterError: as the backend's `start`.
+    """
+    _known(backend)
+    from clusters.embedded import backend as embedded
+    from clusters.embedded import build, doctor, prepare
+
+    doctor.require()
+    cache = places.cache(env)
+    programs = build.programs(cache, env, progress)
+    list_file = prepare.prepare(images, cache, env, progress)
+    return embedded.start(
+        name, spec, programs=programs, images=list_file, env=env, progress=progress, port=port, detached=detached
+    )
+
+
+def _known(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise SpecError(f"asked for the cluster backend {backend!r}; this version has {', '.join(BACKENDS)}")

@@ -1,0 +1,267 @@
+"""The control plane: what each program is started with, in which order, and when it is ready.
+
+Place: holder.py runs `ControlPlane` inside its namespaces. Limits: one etcd without fsync (a cluster is not meant to
+outlive its machine), no leader election, one kube-proxy for all nodes as they share a network namespace.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clusters.api import StartError
+from clusters.embedded import network
+from clusters.embedded.pki import Authority, Pair, kubeconfig, write_private
+from clusters.process import Child, CommandFailed, run, tail
+from clusters.wait import WaitTimeout, until
+
+BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
+_ETCD = "unix://localhost:23790"  # etcd wants host:port; it is the name of the socket's file in etcd's own folder
+_DEADLINE = 60.0
+
+
+@dataclass(frozen=True)
+class Files:
+    """Folders and certificates of one cluster."""
+
+    state: Path
+    programs: Path
+    authority: Authority
+
+    @property
+    def etcd(self) -> Path:
+        """Folder of etcd's data and socket."""
+        return self.state / "etcd"
+
+    def program(self, name: str) -> str:
+        """Path of a Kubernetes program."""
+        return str(self.programs / "bin" / name)
+
+    def log(self, name: str) -> Path:
+        """Log file of a component."""
+        return self.state / "logs" / f"{name}.log"
+
+    def client(self, name: str, user: str, groups: Sequence[str] = ()) -> Path:
+        """A kubeconfig, for use inside the holder, for `user` in `groups`."""
+        pair = self.authority.issue(name, user, groups)
+        server = f"https://{network.API}:{network.API_PORT}"
+        return kubeconfig(self.state / "pki" / f"{name}.conf", server, self.authority.cert, pair, "gpulab")
+
+
+def files(state: Path, programs: Path) -> Files:
+    """Makes the folders and the certificate authority of a new cluster in `state`."""
+    for name in ("etcd", "logs", "nodes", "pki"):
+        (state / name).mkdir(mode=0o700)
+    return Files(state, programs, Authority(state / "pki", datetime.now(UTC)))
+
+
+def etcd_argv(program: str, folder: Path) -> list[str]:
+    """Command line of etcd, to be run in `folder`, where its socket appears."""
+    peer = "unix://localhost:23800"
+    return [
+        program,
+        f"--data-dir={folder / 'data'}",
+        f"--listen-client-urls={_ETCD}",
+        f"--advertise-client-urls={_ETCD}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    ]
+
+
+def apiserver_argv(program: str, pki: Path, authority: Path, serving: Pair, kubelet: Pair, signing: Path) -> list[str]:
+    """Command line of kube-apiserver, to be run in etcd's folder."""
+    return [
+        program,
+        f"--etcd-servers={_ETCD}",
+        f"--secure-port={network.API_PORT}",
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={network.API}",
+        f"--cert-dir={pki}",
+        f"--tls-cert-file={serving.cert}",
+        f"--tls-private-key-file={serving.key}",
+        f"--client-ca-file={authority}",
+        "--anonymous-auth=false",
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        f"--kubelet-certificate-authority={authority}",
+        f"--kubelet-client-certificate={kubelet.cert}",
+        f"--kubelet-client-key={kubelet.key}",
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--service-account-key-file={signing}",
+        f"--service-account-signing-key-file={signing}",
+        f"--service-account-issuer=https://kubernetes.default.svc.{network.DOMAIN}",
+        f"--service-cluster-ip-range={network.SERVICES}",
+        "--profiling=false",
+    ]
+
+
+def proxy_config(client: Path, node: str) -> dict[str, Any]:
+    """Configuration of kube-proxy; zeros keep it from sysctls that a user namespace may not write."""
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "clientConnection": {"kubeconfig": str(client)},
+        "hostnameOverride": node,
+        "clusterCIDR": network.PODS,
+        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        "nftables": {"minSyncPeriod": "50ms", "syncPeriod": "30s"},
+        "metricsBindAddress": "127.0.0.1:10249",
+        "healthzBindAddress": "127.0.0.1:10256",
+    }
+
+
+def corefile(client: Path) -> str:
+    """Configuration of CoreDNS: the cluster's names and no others, as there is no way out."""
+    return f"""\
+.:53 {{
+  bind {network.API}
+  errors
+  ready {network.API}:8181
+  kubernetes {network.DOMAIN} in-addr.arpa {{
+    kubeconfig {client}
+    pods insecure
+  }}
+  cache 5
+}}
+"""
+
+
+class ControlPlane:
+    """Starts the control plane's programs; `components` are all that run, by name."""
+
+    def __init__(self, files: Files, say: Callable[[str], None]) -> None:
+        self.files, self._say = files, say
+        self._admin = files.authority.issue("admin", "gpulab-admin", ["system:masters"])
+        self.components: dict[str, Child] = {}
+
+    def kubeconfig(self, path: Path, server: str, name: str) -> None:
+        """Writes the administrator's kubeconfig for `server`."""
+        kubeconfig(path, server, self.files.authority.cert, self._admin, name)
+
+    def start_store(self) -> None:
+        """Starts etcd and kube-apiserver, and returns without waiting for the second."""
+        files, issue = self.files, self.files.authority.issue
+        self._start("etcd", etcd_argv(files.program("etcd"), files.etcd), cwd=files.etcd)
+        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
+        names += [f"kubernetes.default.svc.{network.DOMAIN}", network.API, network.API_SERVICE, "127.0.0.1"]
+        serving = issue("kube-apiserver", "kube-apiserver", hosts=names)
+        kubelet = issue("kube-apiserver-kubelet-client", "kube-apiserver-kubelet-client")
+        self._signing = files.authority.signing_key("service-accounts.key")
+        authority = files.authority.cert
+        argv = apiserver_argv(
+            files.program("kube-apiserver"), files.state / "pki", authority, serving, kubelet, self._signing
+        )
+        self._wait("etcd to listen", lambda: (files.etcd / "localhost:23790").is_socket())
+        self._start("kube-apiserver", argv, cwd=files.etcd)
+
+    def wait_for_api(self) -> None:
+        """Returns once kube-apiserver says it is ready."""
+        self._say("waiting for kube-apiserver")
+        self._wait("kube-apiserver to be ready", lambda: self._get("/readyz") is not None)
+
+    def start_controllers(self, first_node: str) -> None:
+        """Starts the controllers, the scheduler, kube-proxy and CoreDNS, and makes the objects they need."""
+        files = self.files
+        manager = files.client("kube-controller-manager", "system:kube-controller-manager")
+        self._start(
+            "kube-controller-manager",
+            [
+                files.program("kube-controller-manager"),
+                f"--kubeconfig={manager}",
+                f"--service-account-private-key-file={self._signing}",
+                f"--root-ca-file={files.authority.cert}",
+                "--use-service-account-credentials",
+                "--leader-elect=false",
+                "--secure-port=0",
+                "--profiling=false",
+            ],
+        )
+        scheduler = files.client("kube-scheduler", "system:kube-scheduler")
+        argv = [files.program("kube-scheduler"), f"--kubeconfig={scheduler}", "--leader-elect=false", "--secure-port=0"]
+        self._start("kube-scheduler", argv)
+        proxy = proxy_config(files.client("kube-proxy", "system:kube-proxy"), first_node)
+        config = write_private(files.state / "kube-proxy.json", json.dumps(proxy).encode())
+        self._start("kube-proxy", [files.program("kube-proxy"), f"--config={config}"])
+        names = corefile(files.client("coredns", "system:coredns"))
+        config = write_private(files.state / "Corefile", names.encode())
+        self._start("coredns", [files.program("coredns"), "-conf", str(config)])
+
+    def make_objects(self) -> None:
+        """Creates what a cluster holds from the start: roles of our components, the DNS Service."""
+        files = self.files
+        admin = self.files.state / "pki" / "admin.conf"
+        self.kubeconfig(admin, f"https://{network.API}:{network.API_PORT}", "gpulab")
+        try:
+            run([files.program("kubectl"), f"--kubeconfig={admin}", "create", "-f", str(BOOTSTRAP)], seconds=_DEADLINE)
+        except CommandFailed as error:
+            raise StartError(f"the cluster's first objects could not be made: {error.output}") from error
+
+    def wait_until_ready(self, nodes: Sequence[str]) -> None:
+        """Returns once every node is Ready, kube-proxy has written its rules and CoreDNS answers."""
+        self._say(f"waiting for {len(nodes)} nodes, kube-proxy and CoreDNS")
+        self._wait(f"the nodes {', '.join(nodes)} to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
+        self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
+        self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
+
+    def check(self) -> None:
+        """Raises StartError when one of the programs has ended."""
+        for name, child in self.components.items():
+            if (status := child.status()) is not None:
+                raise StartError(
+                    f"{name} ended with status {status}; its log {self.files.log(name)} ends with\n"
+                    f"{tail(self.files.log(name))}"
+                )
+
+    def _start(self, name: str, argv: list[str], cwd: Path | None = None) -> None:
+        self.components[name] = Child(argv, log=self.files.log(name), cwd=cwd)
+
+    def _wait(self, what: str, done: Callable[[], bool]) -> None:
+        def look() -> bool:
+            self.check()
+            return done()
+
+        try:
+            until(look, bool, what=what, seconds=_DEADLINE, interval=0.02, describe=lambda _: "not yet")
+        except WaitTimeout as error:
+            raise StartError(f"{error}; the logs are in {self.files.state / 'logs'}") from error
+
+    def _ready_nodes(self) -> list[str]:
+        nodes = json.loads(self._get("/api/v1/nodes") or '{"items": []}')["items"]
+        return [node["metadata"]["name"] for node in nodes if is_ready(node)]
+
+    def _get(self, path: str) -> bytes | None:
+        """Body of a 200 answer of the API server, else None; ordinary clients are too slow to import for this."""
+        tls = ssl.create_default_context(cafile=str(self.files.authority.cert))
+        tls.load_cert_chain(self._admin.cert, self._admin.key)
+        connection = http.client.HTTPSConnection("127.0.0.1", network.API_PORT, context=tls, timeout=5)
+        return _get(connection, path)
+
+
+def is_ready(node: dict[str, Any]) -> bool:
+    """Whether a Node object has the condition Ready."""
+    conditions = node["status"].get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _answers(host: str, port: int, path: str) -> bool:
+    return _get(http.client.HTTPConnection(host, port, timeout=5), path) is not None
+
+
+def _get(connection: http.client.HTTPConnection, path: str) -> bytes | None:
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return body if answer.status == 200 else None

@@ -1,0 +1,221 @@
+"""The process that holds a cluster: the first one in the cluster's own namespaces, from whose death all else dies.
+
+Place: `argv` is what backend.py starts; there `main` runs as process 1 of a new PID namespace, with a network and mount
+namespace of its own (and a user namespace when not root). It brings the cluster up, tells how far it is on a pipe,
+carries connections from the host's 127.0.0.1 to the API server, and ends when a component ends. Limits: components are
+not restarted; the cluster ends and says which one failed.
+"""
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from clusters.api import ClusterError, ClusterSpec
+from clusters.embedded import controlplane, network, node
+from clusters.process import Child, run, tail
+
+RUN = Path("/run/gpulab")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a holder is started with: paths as text; `door` and `report` are inherited file descriptors."""
+
+    name: str
+    state: str
+    programs: str
+    images: str
+    spec: ClusterSpec
+    server: str
+    door: int
+    report: int
+    keep: tuple[str, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One line from a holder: what it waits for, or that the cluster is ready, or why it is not."""
+
+    say: str | None = None
+    ready: bool = False
+    error: str | None = None
+    seconds: float = 0.0
+
+
+def argv(job_file: Path, *, root: bool) -> list[str]:
+    """Command line that runs a holder in new namespaces; SIGKILL on its first process ends everything in them."""
+    user = [] if root else ["--user", "--map-root-user"]
+    namespaces = ["--net", "--mount", "--propagation=private", "--pid", "--ipc", "--uts"]
+    into = ["--fork", "--kill-child", "--mount-proc"]
+    return ["unshare", *user, *namespaces, *into, sys.executable, "-P", "-m", "clusters.embedded.holder", str(job_file)]
+
+
+def enter(pid: int, command: Sequence[str], *, root: bool) -> list[str]:
+    """Argument list that runs `command` in the network of the holder whose outer process is `pid`."""
+    user = [] if root else ["--user", "--preserve-credentials"]
+    return ["nsenter", f"--target={pid}", *user, "--net", "--", *command]
+
+
+def main() -> NoReturn:
+    """Holds the cluster that the file named on the command line describes."""
+    job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
+    wake = _wake_on_signals()
+    begun = time.monotonic()
+
+    def report(line: Report) -> None:
+        with contextlib.suppress(BrokenPipeError):  # `gpulab up` is gone; the cluster goes on
+            os.write(job.report, msgspec.json.encode(line) + b"\n")
+
+    def say(text: str) -> None:
+        report(Report(say=text, seconds=time.monotonic() - begun))
+
+    try:
+        plane, nodes = _bring_up(job, say)
+        report(Report(ready=True, seconds=time.monotonic() - begun))
+        os.close(job.report)
+        _supervise(plane, nodes, wake)
+    except ClusterError as error:
+        _write_end(job, str(error))
+        report(Report(error=str(error)))
+    sys.exit(1)
+
+
+def _bring_up(job: Job, say: Callable[[str], None]) -> tuple[controlplane.ControlPlane, dict[str, Child]]:
+    say("preparing namespaces and certificates")
+    _mounts(job.keep)
+    network.set_up(len(job.spec.nodes))
+    files = controlplane.files(Path(job.state), Path(job.programs))
+    plane = controlplane.ControlPlane(files, say)
+    plane.start_store()
+    threading.Thread(target=_keep_door, args=(job.door,), daemon=True).start()
+    plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
+    nodes = {}
+    described = [
+        node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths)
+        for index, spec in enumerate(job.spec.nodes, 1)
+    ]
+    plane.wait_for_api()
+    for spec, file in zip(job.spec.nodes, described, strict=True):
+        nodes[spec.name] = _start_node(file)
+    plane.start_controllers(job.spec.nodes[0].name)
+    plane.make_objects()
+    plane.wait_until_ready([spec.name for spec in job.spec.nodes])
+    return plane, nodes
+
+
+def _start_node(file: Path) -> Child:
+    argv = [
+        "unshare",
+        "--mount",
+        "--propagation=private",
+        sys.executable,
+        "-P",
+        "-m",
+        "clusters.embedded.node",
+        str(file),
+    ]
+    return Child(argv, log=file.with_name("runtime.log"))
+
+
+def _mounts(keep: Sequence[str]) -> None:
+    """Private /run and /var/lib, and kernel settings that only the network's may be written.
+
+    An ordinary user may make no folder in /var/lib. What the cluster needs from below it (`keep`) stays in sight. As
+    root, a kubelet would change kernel settings of the whole machine (it sets vm.overcommit_memory and others).
+    """
+    # A user with a home in /var/lib is rare and real (build servers): its folders are mounted again on top.
+    kept = [(os.open(path, os.O_PATH | os.O_DIRECTORY), path) for path in keep if Path(path).is_relative_to("/var/lib")]
+    for place in ("/run", "/var/lib"):
+        run(["mount", "-t", "tmpfs", "-o", "mode=755", "gpulab", place])
+    for descriptor, path in kept:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", path])
+        os.close(descriptor)
+    RUN.mkdir(mode=0o700)
+    for place, mode in (("/proc/sys", "ro"), ("/proc/sys/net", "rw")):
+        run(["mount", "--bind", place, place])
+        run(["mount", "-o", f"remount,bind,{mode}", place])
+
+
+def _wake_on_signals() -> int:
+    """A descriptor that becomes readable when a child ended or the process should stop."""
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writing)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    return reading
+
+
+def _supervise(plane: controlplane.ControlPlane, nodes: dict[str, Child], wake: int) -> NoReturn:
+    """Reaps what ends here (process 1 inherits orphans); raises once a component is among it."""
+    while True:
+        plane.check()
+        for name, child in nodes.items():
+            if (status := child.status()) is not None:
+                raise ClusterError(
+                    f"node {name} ended with status {status}; its log ends with\n{_node_log(plane, name)}"
+                )
+        _reap({child.pid for child in [*plane.components.values(), *nodes.values()]})
+        select.select([wake], [], [], 60)
+        with contextlib.suppress(BlockingIOError):
+            os.read(wake, 4096)
+
+
+def _node_log(plane: controlplane.ControlPlane, name: str) -> str:
+    return tail(plane.files.state / "nodes" / name / "runtime.log")
+
+
+def _reap(ours: set[int]) -> None:
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in ours:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
+def _write_end(job: Job, reason: str) -> None:
+    (Path(job.state) / "ended").write_text(reason)
+
+
+def _keep_door(door: int) -> None:
+    """Carries each connection on the host's listening socket to the API server."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", network.API_PORT)
+            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+            inner_writer.close()
+        writer.close()
+
+    async def serve() -> None:
+        listener = socket.socket(fileno=door)
+        listener.setblocking(False)
+        server = await asyncio.start_server(carry, sock=listener)
+        await server.serve_forever()
+
+    asyncio.run(serve())
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(65536):
+            writer.write(piece)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.write_eof()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""One node: a mount namespace of its own with a kubelet and the runtime that runs its containers.
+
+Place: holder.py writes the files of a node (`describe`) and starts `python -m clusters.embedded.node` on them, in a new
+mount namespace; there `main` puts the node's own folder on /var/lib/kubelet (the path of the device plugin socket is
+fixed), serves the runtime in this process and starts the kubelet beside it. When this process dies, so does all that
+runs on the node. Limits: every node reports the whole machine's processors and memory as its own.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from clusters.api import NodeSpec
+from clusters.embedded import gpu, network
+from clusters.embedded.controlplane import Files
+from clusters.embedded.pki import Pair, write_private
+from clusters.embedded.runtime.config import NodeConfig
+from clusters.process import Child, run
+
+CAPACITY_TYPE = "karpenter.sh/capacity-type"
+"""The label that Karpenter and most charts use for spot and on-demand; design.md's term is capacity type."""
+
+KUBELET = Path("/var/lib/kubelet")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Folders of one node in the cluster's state, and the socket of its runtime."""
+
+    state: Path
+    socket: Path
+
+    @property
+    def kubelet(self) -> Path:
+        """What this node sees as /var/lib/kubelet."""
+        return self.state / "kubelet"
+
+    @property
+    def logs(self) -> Path:
+        """Container logs, as the kubelet lays them out."""
+        return self.state / "pods"
+
+
+def kubelet_config(address: str, paths: Paths, authority: Path, serving: Pair, spec: NodeSpec) -> dict[str, Any]:
+    """Configuration of a kubelet that needs no cgroups, no swap settings and no host firewall."""
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": address,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": str(authority)},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": str(serving.cert),
+        "tlsPrivateKeyFile": str(serving.key),
+        "containerRuntimeEndpoint": f"unix://{paths.socket}",
+        "cgroupsPerQOS": False,
+        "enforceNodeAllocatable": [],
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "localStorageCapacityIsolation": False,
+        "makeIPTablesUtilChains": False,
+        "featureGates": {"KubeletInUserNamespace": True},
+        "healthzPort": 0,
+        "readOnlyPort": 0,
+        "podLogsDir": str(paths.logs),
+        "clusterDNS": [network.DNS_SERVICE],
+        "clusterDomain": network.DOMAIN,
+        "resolvConf": "",
+        "serializeImagePulls": False,
+        # A developer's disk is often nearly full, and there are no images here whose removal would free anything.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+        "registerWithTaints": [msgspec.to_builtins(taint) for taint in spec.taints],
+    }
+
+
+def labels(spec: NodeSpec, devices: Sequence[gpu.Device]) -> dict[str, str]:
+    """The labels a node joins with: its own, its capacity type, and those of its GPUs."""
+    return {CAPACITY_TYPE: spec.capacity_type} | (gpu.node_labels(devices) if devices else {}) | spec.labels
+
+
+def describe(
+    spec: NodeSpec, index: int, files: Files, run_folder: Path, images: Path, host_paths: Sequence[str]
+) -> Path:
+    """Writes all that the node's process needs, and returns the file that names the rest.
+
+    Args:
+        spec: the node.
+        index: its place among the cluster's nodes, from 1; decides its addresses.
+        files: the cluster's files.
+        run_folder: short path for sockets (their paths may have 107 bytes at most).
+        images: the list of images.
+        host_paths: host folders that pods may mount.
+    """
+    state = files.state / "nodes" / spec.name
+    paths = Paths(state, run_folder / f"{spec.name}.sock")
+    for folder in (state, paths.kubelet, paths.logs, state / "containers"):
+        folder.mkdir(mode=0o700)
+    address = network.node_address(index)
+    user, group = f"system:node:{spec.name}", "system:nodes"
+    client = files.client(f"kubelet-{spec.name}", user, [group])
+    serving = files.authority.issue(f"kubelet-{spec.name}-serving", user, [group], hosts=[spec.name, address])
+    config = kubelet_config(address, paths, files.authority.cert, serving, spec)
+    config_file = write_private(state / "kubelet.json", json.dumps(config).encode())
+    devices = gpu.devices(spec.name, spec.gpus.model, spec.gpus.count) if spec.gpus else ()
+    runtime = NodeConfig(
+        name=spec.name,
+        socket=str(paths.socket),
+        pods=network.pod_network(index),
+        logs=str(paths.logs),
+        state=str(state / "containers"),
+        descriptors=str(files.programs / "descriptors"),
+        images=str(images),
+        host_paths=tuple(host_paths),
+        kubelet=str(KUBELET),
+        gpus=devices,
+    )
+    kubelet = [
+        files.program("kubelet"),
+        f"--config={config_file}",
+        f"--kubeconfig={client}",
+        f"--hostname-override={spec.name}",
+        f"--node-ip={address}",
+        f"--cert-dir={state}",
+        f"--root-dir={KUBELET}",
+        "--node-labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels(spec, devices).items())),
+    ]
+    job = {"runtime": msgspec.to_builtins(runtime), "kubelet": kubelet, "folder": str(paths.kubelet)}
+    return write_private(state / "node.json", json.dumps(job).encode())
+
+
+def main() -> None:
+    """Runs the node that the file named on the command line describes, until it is killed."""
+    from clusters.embedded.runtime import server  # the kubelet's start need not wait for gRPC's import elsewhere
+
+    path = Path(sys.argv[1])
+    job = json.loads(path.read_text())
+    KUBELET.mkdir(parents=True, exist_ok=True)
+    run(["mount", "--bind", job["folder"], str(KUBELET)])
+    kubelets: list[Child] = []
+
+    def start_kubelet() -> None:
+        kubelets.append(Child(job["kubelet"], log=path.with_name("kubelet.log")))
+
+    server.serve(msgspec.convert(job["runtime"], NodeConfig), start_kubelet)
+
+
+if __name__ == "__main__":
+    main()
