@@ -8,11 +8,12 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from clusters.api import ClusterError, MachineError
 
@@ -32,6 +33,12 @@ class CommandFailed(ClusterError):
 def die_with_parent() -> None:
     """Asks the kernel to SIGKILL this process when its parent ends (prctl(2)); runs between fork and exec."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def system_path(env: Mapping[str, str]) -> str:
+    """PATH with the folders of system programs, which an ordinary user's often lacks (ip, nft)."""
+    folders = env.get("PATH", os.defpath).split(":")
+    return ":".join(dict.fromkeys([*folders, "/usr/sbin", "/sbin"]))
 
 
 def run(
@@ -61,6 +68,12 @@ def run(
     if done.returncode:
         raise CommandFailed(argv, done.returncode, (done.stderr or done.stdout)[-4000:])
     return done.stdout
+
+
+def become(argv: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Replaces this process by a program; what is still buffered is written first."""
+    sys.stdout.flush()
+    os.execve(argv[0], list(argv), dict(env))  # noqa: S606 - there is no shell, on purpose
 
 
 class Child:

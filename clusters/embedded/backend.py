@@ -5,7 +5,6 @@ Linux; one folder of state and one lock per cluster name. The lock is held by th
 ends the cluster.
 """
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -22,7 +21,7 @@ from clusters import places
 from clusters.api import ClusterError, ClusterLost, ClusterSpec, MachineError, Progress, SpecError, StartError, Traits
 from clusters.embedded import holder, network
 from clusters.embedded.pki import write_private
-from clusters.process import Child, kill_for_certain, start_time, tail
+from clusters.process import Child, kill_for_certain, start_time, system_path, tail
 
 NOT_ENFORCED = (
     "processor limits",
@@ -146,7 +145,8 @@ def start(
             with os.fdopen(writing, "wb"):
                 argv = holder.argv(file, root=_is_root())
                 fds = (lock.fileno(), door.fileno(), writing)
-                child = Child(argv, log=folder / "holder.log", pass_fds=fds, detached=detached)
+                log = folder / "holder.log"
+                child = Child(argv, log=log, env=_clean(env), pass_fds=fds, detached=detached)
             try:
                 _follow(reports, child, folder, progress)
                 running = Running(name, child.pid, start_time(child.pid) or 0, str(programs), traits(spec), spec)
@@ -185,6 +185,12 @@ def traits(spec: ClusterSpec) -> Traits:
         users="mapped",
         not_enforced=NOT_ENFORCED,
     )
+
+
+def _clean(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the cluster's programs: a proxy or a setting of the user's own must not reach them."""
+    kept = {name: env[name] for name in ("HOME", "LANG", "USER") if name in env}
+    return {**kept, "PATH": system_path(env)}
 
 
 def _is_root() -> bool:
@@ -264,23 +270,3 @@ def _follow(reports: IO[bytes], child: Child, folder: Path, progress: Progress) 
             "kernel.apparmor_restrict_unprivileged_userns=0 where there is AppArmor), or run as root"
         )
     raise StartError(f"the cluster did not start; its holder ended with status {child.status()}:\n{said}")
-
-
-def read_spec(file: Path) -> ClusterSpec:
-    """A cluster.yaml.
-
-    Raises:
-        SpecError: it is not there, not YAML, or not a description of a cluster.
-    """
-    import yaml  # only those who start a cluster from a file need it
-
-    with contextlib.ExitStack() as stack:
-        try:
-            content = yaml.safe_load(stack.enter_context(file.open()))
-            return msgspec.convert(content, ClusterSpec)
-        except OSError as error:
-            raise SpecError(f"the cluster's description {file} cannot be read: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise SpecError(f"the cluster's description {file} is not YAML: {error}") from error
-        except msgspec.ValidationError as error:
-            raise SpecError(f"the cluster's description {file} is wrong: {error}") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from clusters import places
 from clusters.api import MachineError
 from clusters.embedded import build
-from clusters.process import CommandFailed, run
+from clusters.process import CommandFailed, run, system_path
 
 PACKAGES = {
     "bwrap": ("bubblewrap", "containers"),
@@ -43,7 +43,7 @@ class Finding:
 
 
 def machine(
-    which: Callable[[str], str | None] = shutil.which,
+    which: Callable[[str], str | None] = lambda name: shutil.which(name, path=system_path(os.environ)),
     run: Callable[[list[str]], str] = run,
     system: str = platform.system(),
     root: bool = os.geteuid() == 0,

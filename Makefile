@@ -1,0 +1,52 @@
+# Each target makes the environment it needs. Caches are in the user's cache folder; only .venv is made here.
+LAB ?= 03_vllm
+PYTHON ?= python3
+PACKAGES := bubblewrap iproute2 nftables
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: demo lab test quick lint lock machine
+.DEFAULT_GOAL := demo
+
+demo: .venv/ready machine  ## grade the reference of 03_vllm on the embedded cluster
+	$(BIN)/gpulab grade 03_vllm --submission tests/solutions/03_vllm
+
+lab: .venv/ready machine  ## grade your work on LAB (work/LAB, else its starter)
+	$(BIN)/gpulab grade $(LAB)
+
+test: .venv/ready machine lint  ## every test that this machine can run
+	$(BIN)/pytest
+
+quick: .venv/ready  ## the tests that need no cluster
+	$(BIN)/pytest -m "not cluster and not serving"
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lock: .venv/ready  ## write requirements/*.txt anew
+	$(LOCK) requirements/harness.in -o requirements/harness.txt
+	$(LOCK) requirements/go.in -o requirements/go.txt
+
+# uv where it is on PATH, else the pinned one of requirements/harness.txt, fetched by pip.
+.venv/ready: requirements/harness.txt pyproject.toml
+	@echo "Making .venv with the packages of requirements/harness.txt"
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/harness.txt; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/harness.txt; \
+	fi
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The embedded cluster's system programs: installed where that is possible without asking, else named by the doctor.
+machine:
+	@missing=; for program in bwrap ip nft; do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$program >/dev/null || missing=yes; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing the system packages $(PACKAGES) (apt-get, as root)"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	fi

@@ -1,0 +1,206 @@
+"""The command line: `gpulab COMMAND`, the same wiring as conftest.py, for people.
+
+Place: the console script. Limits: thin; clusters come from `clusters.backends`, grading is pytest on the lab's folder.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clusters import backends, spec
+from clusters.api import Cluster, ClusterError, ClusterSpec, SpecError
+from clusters.process import become
+from clusters.progress import Display
+
+ROOT = Path(__file__).resolve().parent
+LABS, WORK, RESULTS = ROOT / "labs", ROOT / "work", ROOT / "results"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0 done, 1 not passed, 2 wrong use, 3 something broke."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["kubectl"], ["helm"]):  # their flags are theirs; argparse must not see them
+        return _guarded(lambda: run_client(words[0], words[1:]))
+    options = parser().parse_args(words)
+    return _guarded(lambda: int(options.run(options) or 0))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their flags."""
+    top = argparse.ArgumentParser(
+        prog="gpulab",
+        description="GPU infrastructure labs, graded by measurement, on a Kubernetes cluster that needs no Docker.",
+        epilog="`gpulab kubectl ...` and `gpulab helm ...` run the two clients against the running cluster.",
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    up = _command(commands, "up", run_up, "start a cluster that keeps running")
+    _cluster_flag(up)
+    up.add_argument("--lab", help="start the cluster that this lab describes, with its images prepared")
+    up.add_argument("--port", type=int, default=0, help="port of the API server on 127.0.0.1 (default: a free one)")
+    down = _command(commands, "down", run_down, "end the running cluster and all that is in it")
+    _cluster_flag(down)
+    status = _command(commands, "status", run_status, "say whether a cluster runs, and what is in it")
+    _cluster_flag(status)
+    kubeconfig = _command(commands, "kubeconfig", run_kubeconfig, "print the path of the cluster's kubeconfig")
+    _cluster_flag(kubeconfig)
+    start = _command(commands, "start", run_start, "copy a lab's starter files to work/, to be edited")
+    start.add_argument("lab")
+    grade = _command(commands, "grade", run_grade, "grade a submission; exit status 0 only on full marks")
+    grade.add_argument("lab")
+    _cluster_flag(grade)
+    grade.add_argument("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
+    grade.add_argument("--out", type=Path, help="folder for results (default: results/)")
+    doctor = _command(commands, "doctor", run_doctor, "say what this machine has and lacks")
+    doctor.set_defaults(cluster="embedded")
+    return top
+
+
+def run_up(options: argparse.Namespace) -> int:
+    """Starts a cluster that outlives this command."""
+    running = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
+    if running:
+        raise ClusterError(
+            f"asked to start a cluster, but one named {running.name!r} runs already; use it "
+            f"(KUBECONFIG={running.kubeconfig}), or end it first with `gpulab down`"
+        )
+    wanted, images = lab_cluster(options.lab) if options.lab else (spec.read(backends.DEFAULT_SPEC), ())
+    with Display(sys.stderr) as display:
+        cluster = backends.launch(
+            options.cluster,
+            backends.DEFAULT_NAME,
+            wanted,
+            images,
+            env=os.environ,
+            progress=display,
+            port=options.port,
+            detached=True,
+        )
+    print(f"The cluster {cluster.name!r} runs with {len(wanted.nodes)} nodes. For your own kubectl, helm or k9s:")
+    print(f"  export KUBECONFIG={cluster.kubeconfig}")
+    print("End it with `gpulab down`.")
+    return 0
+
+
+def run_down(options: argparse.Namespace) -> int:
+    """Ends the running cluster."""
+    cluster = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
+    if cluster is None:
+        print("No cluster runs.")
+        return 0
+    cluster.stop()
+    print(f"The cluster {cluster.name!r} has ended.")
+    return 0
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """Prints the running cluster's traits, nodes and pods; exit status 1 when none runs."""
+    cluster = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
+    if cluster is None:
+        print("No cluster runs; `gpulab up` starts one.")
+        return 1
+    traits = cluster.traits
+    print(f"cluster {cluster.name!r}: backend {traits.backend}, level {traits.level}, GPUs {traits.gpus}")
+    print(f"kubeconfig: {cluster.kubeconfig}")
+    print(f"not enforced: {', '.join(traits.not_enforced)}", flush=True)
+    return run_client("kubectl", ["get", "nodes,pods", "--all-namespaces"])
+
+
+def run_kubeconfig(options: argparse.Namespace) -> int:
+    """Prints where the kubeconfig is."""
+    print(_running(options.cluster).kubeconfig)
+    return 0
+
+
+def run_start(options: argparse.Namespace) -> int:
+    """Copies starter/ to work/LAB."""
+    from graders.lab import Lab
+
+    lab = Lab.find(LABS, options.lab)
+    target = WORK / lab.name
+    if target.exists():
+        raise ClusterError(f"{target} is there already; edit it, or move it away to start again")
+    shutil.copytree(lab.folder / "starter", target)
+    print(f"Your files are in {target}. Read labs/{lab.name}/README.md, edit them, then: gpulab grade {lab.name}")
+    return 0
+
+
+def run_grade(options: argparse.Namespace) -> int:
+    """Grades with pytest, as `pytest labs/LAB` does."""
+    import pytest
+
+    from graders.lab import Lab
+
+    lab = Lab.find(LABS, options.lab)
+    words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
+    words.append(f"--cluster={options.cluster}")
+    if options.submission:
+        words.append(f"--submission={options.submission}")
+    if options.out:
+        words.append(f"--out={options.out}")
+    return int(pytest.main(words))
+
+
+def run_doctor(_: argparse.Namespace) -> int:
+    """Prints what was found; exit status 1 when something is missing."""
+    from clusters.embedded import doctor
+
+    findings = [*doctor.machine(), *doctor.caches(os.environ)]
+    print("\n".join(map(str, findings)))
+    return 0 if all(finding.good for finding in findings) else 1
+
+
+def run_client(name: str, words: Sequence[str]) -> int:
+    """Becomes kubectl or helm, for the running cluster."""
+    cluster = _running("embedded")
+    become([str(cluster.programs / name), *words], {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)})
+
+
+def lab_cluster(name: str) -> tuple[ClusterSpec, tuple[str, ...]]:
+    """The cluster that a lab describes, and the images it needs."""
+    from graders.lab import Lab
+
+    lab = Lab.find(LABS, name)
+    return spec.read(lab.folder / "cluster.yaml"), lab.needs.images
+
+
+def _running(backend: str) -> Cluster:
+    cluster = backends.find(backend, backends.DEFAULT_NAME, os.environ)
+    if cluster is None:
+        raise SpecError("no cluster runs; start one with `gpulab up`")
+    return cluster
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _cluster_flag(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--cluster", default="embedded", choices=backends.BACKENDS, help="backend (default: embedded)")
+
+
+def _guarded(run: Callable[[], int]) -> int:
+    """Turns what a person can act on into a sentence, and Ctrl-C into status 130."""
+    from graders.errors import GraderError
+
+    try:
+        return run()
+    except (ClusterError, GraderError) as error:
+        print(f"gpulab: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SpecError | GraderError) else 3
+    except KeyboardInterrupt:
+        print("gpulab: interrupted; what was started has been ended", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
