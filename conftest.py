@@ -1,0 +1,209 @@
+"""The wiring for pytest: the one place that knows clusters and graders.
+
+Place: `pytest labs/NN_name` and `gpulab grade` come through here. It finds or launches the cluster that a lab needs,
+gives each run a namespace of its own, and hands both to the grader's plugin and to the lab's checks as fixtures.
+Limits: one cluster per session; it is started when a lab first asks for it, and ended if this session started it.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+import msgspec
+import pytest
+
+from clusters import backends, spec
+from clusters.api import Cluster, ClusterError, ClusterSpec, Progress, SpecError
+from clusters.helm import Helm, ValuesRefused
+from clusters.progress import Display
+from clusters.wait import WaitTimeout, until
+from graders.errors import InfrastructureError
+from graders.lab import Lab
+from graders.machine import describe_machine
+from graders.plugin import Plugin
+from graders.rubric import ClusterFacts
+from graders.submission import submission_folder
+
+ROOT = Path(__file__).resolve().parent
+CHARTS, LABS, RESULTS, WORK = ROOT / "charts", ROOT / "labs", ROOT / "results", ROOT / "work"
+_USE = pytest.StashKey["ClusterUse"]()
+
+
+class ClusterUse:
+    """The cluster of this session: found or launched once, ended at the end when this session launched it."""
+
+    def __init__(self, backend: str, progress: Progress) -> None:
+        self._backend, self._progress = backend, progress
+        self.cluster: Cluster | None = None
+        self._ours = False
+
+    def get(self, lab: Lab) -> Cluster:
+        """The cluster to grade `lab` on."""
+        if self.cluster is None:
+            found = backends.find(self._backend, backends.DEFAULT_NAME, os.environ)
+            wanted = spec.read(lab.folder / "cluster.yaml")
+            if found:
+                backends.prepare(self._backend, lab.needs.images, env=os.environ, progress=self._progress)
+                self.cluster = found
+            else:
+                self.cluster, self._ours = self._launch(wanted, lab.needs.images), True
+            _check_needs(self.cluster, lab)
+        return self.cluster
+
+    def _launch(self, wanted: ClusterSpec, images: tuple[str, ...]) -> Cluster:
+        return backends.launch(
+            self._backend, backends.DEFAULT_NAME, wanted, images, env=os.environ, progress=self._progress
+        )
+
+    def check_alive(self) -> None:
+        """Raises when the cluster that was in use has gone."""
+        if self.cluster:
+            self.cluster.check()
+
+    def facts(self) -> ClusterFacts | None:
+        """What a verdict says of the cluster."""
+        if self.cluster is None:
+            return None
+        traits = self.cluster.traits
+        simulated = ("GPUs",) if traits.gpus == "simulated" else ()
+        return ClusterFacts(traits.level, simulated, msgspec.to_builtins(traits))
+
+    def end(self) -> None:
+        """Ends the cluster if this session launched it."""
+        if self.cluster and self._ours:
+            self.cluster.stop()
+        self.cluster = None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The flags that grading adds to pytest."""
+    group = parser.getgroup("gpulab", "GPU labs")
+    group.addoption("--cluster", default="embedded", choices=backends.BACKENDS, help="cluster backend to grade on")
+    group.addoption("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
+    group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the grader's plugin with what only this file knows."""
+    use = config.stash[_USE] = ClusterUse(config.option.cluster, _progress(config))
+    errors = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
+    plugin = Plugin(
+        labs=LABS,
+        results=config.option.out.absolute(),
+        submission=lambda lab: submission_folder(lab, explicit=config.option.submission, work=WORK, labs=LABS),
+        machine=describe_machine(),
+        version=version("gpulab"),
+        errors=errors,
+        alive=use.check_alive,
+        facts=use.facts,
+    )
+    config.pluginmanager.register(plugin, "gpulab")
+    config.add_cleanup(use.end)
+
+
+@pytest.fixture(scope="session")
+def progress(pytestconfig: pytest.Config) -> Progress:
+    """Shows what is being waited for."""
+    return _progress(pytestconfig)
+
+
+@pytest.fixture(scope="module")
+def cluster(pytestconfig: pytest.Config, lab: Lab) -> Cluster:
+    """The cluster to grade on: the running one, else one that is started for this session."""
+    return pytestconfig.stash[_USE].get(lab)
+
+
+@pytest.fixture(scope="module")
+def kube(cluster: Cluster) -> Iterator[kubernetes.client.ApiClient]:
+    """The official Kubernetes client, as the cluster's administrator."""
+    with _client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def namespace(kube: kubernetes.client.ApiClient, lab: Lab, cluster: Cluster, progress: Progress) -> Iterator[str]:
+    """A fresh namespace for this run; it is removed afterwards, and its end waited for."""
+    core = kubernetes.client.CoreV1Api(kube)
+    labels = {"gpulab/lab": lab.name}
+    metadata = kubernetes.client.V1ObjectMeta(generate_name=f"{lab.name.replace('_', '-')}-", labels=labels)
+    name = core.create_namespace(kubernetes.client.V1Namespace(metadata=metadata)).metadata.name
+    yield name
+    with suppress(ClusterError):
+        cluster.check()
+        progress(f"removing the namespace {name}")
+        core.delete_namespace(name)
+        with suppress(WaitTimeout):
+            until(lambda: _exists(core, name), lambda there: not there, what="the namespace to go", seconds=60)
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Installs charts from charts/ into this run's namespace."""
+
+    helm: Helm
+    namespace: str
+
+    def install(self, release: str, chart: str, values: Mapping[str, Any]) -> None:
+        """Installs or upgrades a release; raises ValuesRefused or HelmFailed."""
+        self.helm.install(release, CHARTS / chart, values, self.namespace)
+
+
+@pytest.fixture(scope="module")
+def charts(cluster: Cluster, namespace: str) -> Charts:
+    """Helm for this run."""
+    return Charts(Helm(cluster.programs / "helm", cluster.kubeconfig), namespace)
+
+
+def _client(cluster: Cluster) -> kubernetes.client.ApiClient:
+    settings = kubernetes.client.Configuration()
+    kubernetes.config.load_kube_config(str(cluster.kubeconfig), client_configuration=settings)
+    settings.proxy = None  # a proxy of the user's must not see 127.0.0.1
+    return kubernetes.client.ApiClient(settings)
+
+
+def _exists(core: kubernetes.client.CoreV1Api, name: str) -> bool:
+    try:
+        core.read_namespace(name)
+    except kubernetes.client.ApiException as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
+
+
+def _check_needs(cluster: Cluster, lab: Lab) -> None:
+    """Matches what a lab needs with what the cluster has."""
+    if cluster.traits.level not in lab.needs.levels:
+        raise InfrastructureError(
+            f"{lab.name} is graded at {', '.join(lab.needs.levels)}, and this cluster is {cluster.traits.level}"
+        )
+    with _client(cluster) as client:
+        nodes = kubernetes.client.CoreV1Api(client).list_node().items
+    gpus = sum(int(node.status.allocatable.get("nvidia.com/gpu", 0)) for node in nodes)
+    if len(nodes) < lab.needs.nodes or gpus < lab.needs.gpus:
+        raise InfrastructureError(
+            f"{lab.name} needs {lab.needs.nodes} nodes and {lab.needs.gpus} GPUs, and the running cluster has "
+            f"{len(nodes)} and {gpus}; `gpulab down`, then `gpulab up --lab {lab.name}` starts one that fits"
+        )
+
+
+def _progress(config: pytest.Config) -> Callable[[str], None]:
+    """Progress that goes round pytest's capture and stays out of its own lines."""
+    display = Display(sys.stderr)
+    capture = config.pluginmanager.getplugin("capturemanager")
+
+    def show(text: str) -> None:
+        if capture is None:
+            display(text)
+            return
+        with capture.global_and_fixture_disabled():
+            display(text)
+
+    config.add_cleanup(display.clear)
+    return show
