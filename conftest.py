@@ -33,6 +33,7 @@ from graders.submission import submission_folder
 ROOT = Path(__file__).resolve().parent
 CHARTS, LABS, RESULTS, WORK = ROOT / "charts", ROOT / "labs", ROOT / "results", ROOT / "work"
 _USE = pytest.StashKey["ClusterUse"]()
+_DISPLAY = pytest.StashKey[Display]()
 
 
 class ClusterUse:
@@ -91,7 +92,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the grader's plugin with what only this file knows."""
-    use = config.stash[_USE] = ClusterUse(config.option.cluster, _progress(config))
+    display = config.stash[_DISPLAY] = Display(sys.stderr)
+    use = config.stash[_USE] = ClusterUse(config.option.cluster, _show(config))
     errors = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
     plugin = Plugin(
         labs=LABS,
@@ -104,13 +106,25 @@ def pytest_configure(config: pytest.Config) -> None:
         facts=use.facts,
     )
     config.pluginmanager.register(plugin, "gpulab")
+    config.add_cleanup(display.clear)
     config.add_cleanup(use.end)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says where the time went, for what took a second or more."""
+    display = config.stash[_DISPLAY]
+    display.clear()
+    spent = [f"{seconds:6.1f} s  {phase}" for phase, seconds in display.spent().items() if seconds >= 1]
+    if spent:
+        terminalreporter.section("where the time went")
+        terminalreporter.write_line("\n".join(spent))
 
 
 @pytest.fixture(scope="session")
 def progress(pytestconfig: pytest.Config) -> Progress:
     """Shows what is being waited for."""
-    return _progress(pytestconfig)
+    return _show(pytestconfig)
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +207,9 @@ def _check_needs(cluster: Cluster, lab: Lab) -> None:
         )
 
 
-def _progress(config: pytest.Config) -> Callable[[str], None]:
+def _show(config: pytest.Config) -> Callable[[str], None]:
     """Progress that goes round pytest's capture and stays out of its own lines."""
-    display = Display(sys.stderr)
+    display = config.stash[_DISPLAY]
     capture = config.pluginmanager.getplugin("capturemanager")
 
     def show(text: str) -> None:
@@ -205,5 +219,4 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
         with capture.global_and_fixture_disabled():
             display(text)
 
-    config.add_cleanup(display.clear)
     return show

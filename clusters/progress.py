@@ -23,7 +23,9 @@ class Display:
         self._console = Console(file=stream, highlight=False)
         self._clock = clock
         self._begun = clock()
-        self._phase, self._printed = "", 0.0
+        self._phase, self._printed, self._entered = "", 0.0, self._begun
+        self._spent: dict[str, float] = {}
+        self._new = True
         self._bar: Bar | None = None
         self._task: TaskID | None = None
 
@@ -37,10 +39,17 @@ class Display:
 
     def __call__(self, text: str) -> None:
         """Shows `text` as what is being waited for; text up to a colon names the phase."""
+        self._enter(text.partition(":")[0])
         if self._console.is_terminal:
             self._draw(text)
         else:
             self._log(text)
+
+    def spent(self) -> dict[str, float]:
+        """Seconds in each phase so far, longest first; a phase lasts until the next one begins."""
+        now = self._clock() - self._entered
+        spent = self._spent | ({self._phase: self._spent.get(self._phase, 0.0) + now} if self._phase else {})
+        return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
     def clear(self) -> None:
         """Takes the line away, so that others may write."""
@@ -53,16 +62,21 @@ class Display:
             columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
             self._bar = Bar(*columns, console=self._console, transient=True)
             self._bar.start()
-        phase = text.partition(":")[0]
-        if self._task is not None and phase == self._phase:
+        if self._task is not None and not self._new:
             self._bar.update(self._task, description=text)
         else:
             if self._task is not None:
                 self._bar.remove_task(self._task)
-            self._task, self._phase = self._bar.add_task(text), phase
+            self._task = self._bar.add_task(text)
+
+    def _enter(self, phase: str) -> None:
+        self._new = phase != self._phase
+        if self._new:
+            self._spent = self.spent()
+            self._phase, self._entered = phase, self._clock()
 
     def _log(self, text: str) -> None:
-        now, phase = self._clock(), text.partition(":")[0]
-        if phase != self._phase or now - self._printed >= _PAUSE:
-            self._phase, self._printed = phase, now
+        now = self._clock()
+        if self._new or now - self._printed >= _PAUSE:
+            self._printed = now
             self._console.print(f"[{now - self._begun:5.1f} s] {text}", markup=False, soft_wrap=True)

@@ -70,6 +70,11 @@ class EmbeddedCluster:
         return self._running.traits
 
     @property
+    def holder(self) -> int:
+        """Process id of its holder, from which all its processes descend."""
+        return self._running.pid
+
+    @property
     def spec(self) -> ClusterSpec:
         """What it was started from."""
         return self._running.spec
