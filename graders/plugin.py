@@ -1,0 +1,312 @@
+"""The pytest plugin that grades: it binds lab tests to the checks of lab.toml and turns a session into verdicts.
+
+Place: the root conftest makes one `Plugin`, hands in what only it knows (folders, errors of clusters, whether the
+cluster lives) and registers it; lab tests use its fixtures `check`, `lab`, `submission` and `record`. It is inert for
+other tests. Limits: one process, so no pytest-xdist.
+
+A check is judged by the finding it measured and the exception that ended it, never by the outcome pytest would report.
+"""
+
+import inspect
+import secrets
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from graders.check import Check, LabRun
+from graders.errors import GraderError, HarnessError, InfrastructureError, SubmissionError
+from graders.lab import Lab
+from graders.machine import Machine
+from graders.record import Record, run_id
+from graders.report import render_scorecard
+from graders.rubric import (
+    CheckResult,
+    ClusterFacts,
+    ErrorClasses,
+    RunHeader,
+    Status,
+    ended_by,
+    fault_of,
+    result_of,
+    root_cause,
+    skipped_for,
+)
+from graders.submission import Submission, read_submission
+
+INTERRUPTED = "the run was interrupted"
+
+
+_RUNS = pytest.StashKey[dict[Path, LabRun]]()
+_CHECK = pytest.StashKey[Check]()
+_PROBLEM = pytest.StashKey[str]()
+
+
+class Plugin:
+    """Grades the labs of one folder.
+
+    Args:
+        labs: the folder of labs.
+        results: where runs are kept, as `<lab>/<run id>/`.
+        submission: which folder to grade for a lab, by its name.
+        machine: the machine, for the record.
+        version: of the grader.
+        errors: whose fault exceptions of other packages are.
+        alive: raises, with the reason, once the cluster in use has gone; returns when none was started.
+        facts: what is known of the cluster in use, None when none was started.
+        tiers: how many tiers of a hint are shown.
+        now: the time, with its zone.
+        token: a few random characters for the name of a run.
+    """
+
+    def __init__(
+        self,
+        *,
+        labs: Path,
+        results: Path,
+        submission: Callable[[str], Path],
+        machine: Machine,
+        version: str,
+        errors: ErrorClasses,
+        alive: Callable[[], None],
+        facts: Callable[[], ClusterFacts | None],
+        tiers: int = 1,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        token: Callable[[], str] = lambda: secrets.token_hex(3),
+    ) -> None:
+        self._labs, self._results, self._submission = labs.resolve(), results, submission
+        self._machine, self._version, self._errors = machine, version, errors
+        self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
+        self._found: dict[Path, Lab] = {}
+        self._interrupted = False
+
+    @pytest.fixture
+    def check(self, request: pytest.FixtureRequest) -> Check:
+        """The check of this test."""
+        found = request.node.stash.get(_CHECK, None)
+        if not isinstance(found, Check):
+            raise HarnessError(f"{request.node.name} is no check of a lab, so it cannot use the fixture `check`")
+        return found
+
+    @pytest.fixture(scope="module")
+    def lab(self, request: pytest.FixtureRequest) -> Lab:
+        """The lab this test belongs to."""
+        return _run_of(request).lab
+
+    @pytest.fixture(scope="module")
+    def record(self, request: pytest.FixtureRequest) -> Record:
+        """The record of the run."""
+        return _run_of(request).record
+
+    @pytest.fixture(scope="module")
+    def submission(self, request: pytest.FixtureRequest) -> Submission:
+        """The submission that is graded; raises SubmissionError when it was refused."""
+        found = _run_of(request).submission
+        if isinstance(found, SubmissionError):
+            raise found
+        return found
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Keeps pytest from importing anything in a lab's folder but its own test file."""
+        inside = _parts_below(self._labs, collection_path)
+        if len(inside) < 2 or not (self._labs / inside[0] / "lab.toml").is_file():
+            return None
+        return None if len(inside) == 2 and inside[1].startswith("test_") and inside[1].endswith(".py") else True
+
+    def pytest_collect_file(self, file_path: Path) -> None:
+        """Reads lab.toml beside a test file that is a lab's."""
+        inside = _parts_below(self._labs, file_path)
+        if len(inside) == 2 and file_path.suffix == ".py" and (file_path.parent / "lab.toml").is_file():
+            try:
+                lab = Lab.load(file_path.parent)
+                self._found[lab.test_file] = lab
+            except GraderError as error:
+                raise pytest.Collector.CollectError(str(error)) from error
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Puts the tests of a lab in the order of lab.toml, so that what a check needs comes before it."""
+        first: dict[Path, int] = {}
+        for place, item in enumerate(items):
+            first.setdefault(item.path, place)
+        items.sort(key=lambda item: (first[item.path], _rank(self._found.get(item.path), item)))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Starts the record of each lab that was collected."""
+        if not session.config.option.collectonly:
+            runs = {path: self._begin(lab) for path, lab in self._found.items()}
+            session.config.stash[_RUNS] = runs
+            for path, run in runs.items():
+                _bind(run, [item for item in session.items if item.path == path])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Ends a check before anything is set up for it when it cannot be measured."""
+        if problem := item.stash.get(_PROBLEM, None):
+            raise HarnessError(problem)
+        check = item.stash.get(_CHECK, None)
+        if check is None:
+            return
+        if check.run.gone:
+            raise InfrastructureError(check.run.gone)
+        check.root = root_cause(check.run.lab, check.spec, check.run.finished)
+        if check.root:
+            pytest.skip(f"{check.root.title!r} did not pass")
+        if isinstance(check.run.submission, SubmissionError):
+            raise check.run.submission
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Settles a check when its test has ended, and makes pytest's report agree."""
+        report = yield
+        check = item.stash.get(_CHECK, None)
+        error = call.excinfo.value if call.excinfo else None
+        if check is None or (error is None and call.when != "call"):
+            return report
+        result = self._after_teardown(check, error) if call.when == "teardown" else self._after_test(check, error)
+        if result.status == "skipped":
+            report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"Skipped: {result.observed}")
+        elif result.status != "passed":
+            report.outcome = "failed"
+            if error is None or result.error_class != "harness":
+                report.longrepr = f"{result.status}: {result.observed}"
+        return report
+
+    def _after_test(self, check: Check, error: BaseException | None) -> CheckResult:
+        run = check.run
+        try:
+            self._alive()
+        except Exception as reason:
+            run.gone = run.gone or f"the cluster ended: {reason}"
+        result = self._ended(check, InfrastructureError(run.gone)) if run.gone else self._result(check, error)
+        run.settle(result)
+        return result
+
+    def _after_teardown(self, check: Check, error: BaseException | None) -> CheckResult:
+        """What could not be cleaned up after a check spoils it, unless it had not passed anyway."""
+        result = check.run.finished.get(check.spec.id)
+        if error is not None and (result is None or result.status not in ("failed", "error")):
+            result = self._ended(check, error)
+            check.run.settle(result)
+        assert result is not None
+        return result
+
+    def _result(self, check: Check, error: BaseException | None) -> CheckResult:
+        if isinstance(error, pytest.skip.Exception):
+            if check.root:
+                return skipped_for(check.spec, check.root, why=check.why)
+            return self._ended(check, HarnessError(f"the test skipped itself: {error.msg}"))
+        by_measure = isinstance(error, pytest.fail.Exception) and check.finding and check.finding.verdict != "passed"
+        if error is not None and not by_measure:
+            return self._ended(check, error)
+        if check.finding is None:
+            return self._ended(check, HarnessError("the test ended without a finding; let it call check.measure"))
+        return result_of(check.spec, check.finding, why=check.why, attempts=check.attempts, tiers=self._tiers)
+
+    def _ended(self, check: Check, error: BaseException) -> CheckResult:
+        fault = fault_of(error, self._errors)
+        known = fault != "harness" or isinstance(error, HarnessError)
+        said = str(error) if known else f"{type(error).__name__}: {error}"
+        return ended_by(check.spec, fault, said, why=check.why, attempts=check.attempts)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Notes Ctrl-C and pytest.exit; an error of collection comes here too, and is not that."""
+        self._interrupted = not isinstance(excinfo.value, pytest.Session.Interrupted)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Writes the verdicts, after the last fixture was torn down, and sets the exit status by them."""
+        runs = session.config.stash.get(_RUNS, {})
+        broken = "pytest had an internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else None
+        for run in runs.values():
+            run.finish(self._now(), INTERRUPTED if self._interrupted else broken)
+        if runs:
+            session.exitstatus = exit_status(
+                exitstatus, [run.verdict.status for run in runs.values()], interrupted=self._interrupted
+            )
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        """Prints the scorecards."""
+        here = config.invocation_params.dir
+        for run in config.stash.get(_RUNS, {}).values():
+            place = run.place.relative_to(here) if run.place.is_relative_to(here) else run.place
+            terminalreporter.section("scorecard")
+            terminalreporter.write(render_scorecard(run.verdict, place, color=terminalreporter.hasmarkup))
+
+    def _begin(self, lab: Lab) -> LabRun:
+        submission: Submission | SubmissionError
+        try:
+            submission = read_submission(self._submission(lab.name), lab)
+        except SubmissionError as error:
+            submission = error
+        now = self._now()
+        header = RunHeader(
+            lab=lab.name,
+            title=lab.title,
+            machine=self._machine,
+            grader_version=self._version,
+            submission=submission.digest if isinstance(submission, Submission) else None,
+            started=now,
+        )
+        folder = self._results / lab.name / run_id(now, self._token())
+        try:
+            return LabRun(lab, Record(folder), header, submission, self._facts)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"the run's folder {folder} cannot be written ({error.strerror}); make room or name another"
+            ) from error
+
+
+def exit_status(own: int, statuses: Iterable[Status], *, interrupted: bool) -> int:
+    """Exit status of a session that graded: 3 for an error, 1 for a check not passed, else pytest's `own`."""
+    found = set(statuses)
+    if interrupted:
+        return own or 3
+    if "error" in found:
+        return 3
+    return own if found == {"passed"} else 1
+
+
+def _bind(run: LabRun, items: list[pytest.Item]) -> None:
+    """Gives each test its check; a test that is no check, or one of several for it, is a problem of its own."""
+    counts = Counter(_check_id(item) for item in items)
+    for item in items:
+        spec = run.lab.check(_check_id(item))
+        if spec is None:
+            item.stash[_PROBLEM] = (
+                f"{item.name} is no check of {run.lab.name}, whose checks are: "
+                f"{', '.join(check.id for check in run.lab.checks)}; name tests test_<id>"
+            )
+            run.reasons.append(item.stash[_PROBLEM])
+            continue
+        if counts[spec.id] > 1:
+            item.stash[_PROBLEM] = f"the check {spec.id!r} has {counts[spec.id]} tests; keep one"
+        said = inspect.getdoc(getattr(item, "obj", None))
+        item.stash[_CHECK] = Check(spec, run, " ".join(said.split()) if said else None)
+
+
+def _check_id(item: pytest.Item) -> str:
+    name = item.originalname if isinstance(item, pytest.Function) else item.name
+    return name.removeprefix("test_")
+
+
+def _rank(lab: Lab | None, item: pytest.Item) -> int:
+    ids = [check.id for check in lab.checks] if lab else []
+    name = _check_id(item)
+    return ids.index(name) if name in ids else len(ids)
+
+
+def _run_of(request: pytest.FixtureRequest) -> LabRun:
+    found = request.config.stash.get(_RUNS, {}).get(request.path)
+    if found is None:
+        raise HarnessError(f"{request.path.name} is no lab's test file, so it cannot use the fixtures of a graded run")
+    return found
+
+
+def _parts_below(folder: Path, path: Path) -> tuple[str, ...]:
+    path = path.resolve()
+    return path.relative_to(folder).parts if path.is_relative_to(folder) else ()

@@ -1,0 +1,252 @@
+"""From findings to a verdict: what a check measured, how it ended, and what the run is worth. Pure, and fails closed.
+
+Place: lab checks return a `Finding`; the plugin turns findings and exceptions into results with these functions and
+writes the verdict after each; reports and exports only read it. Limits: a check's points are all or nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from graders.errors import HarnessError, InfrastructureError, SubmissionError
+from graders.lab import CheckSpec, Lab, Level
+from graders.machine import Machine
+from graders.record import write_whole
+
+SCHEMA = "gpulab/verdict/v1"
+UNFINISHED = "the run did not finish"
+
+Outcome = Literal["passed", "failed", "inconclusive"]
+Status = Literal["passed", "failed", "inconclusive", "skipped", "error"]
+ErrorClass = Literal["learner", "infrastructure", "harness"]
+ErrorClasses = Mapping[type[BaseException], ErrorClass]
+
+OWN_ERRORS: ErrorClasses = {SubmissionError: "learner", InfrastructureError: "infrastructure", HarnessError: "harness"}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check measured once.
+
+    Attributes:
+        expected: the claim, in words and with its unit ("at least 2 times the starter's tokens/s").
+        observed: what was seen instead or as well, in words and with its unit.
+        verdict: whether the claim holds; inconclusive when the evidence is too thin or too noisy to say.
+        unit: unit of `value` and `interval`.
+        value: the measured number; None where there is none, infinity is written as null.
+        n: how many samples it rests on.
+        interval: its bounds at `confidence` (0 to 1).
+        confidence: of the interval, or of the test that decided.
+        hint: key of the hint in lab.toml that fits what was observed.
+        evidence: names of files in the run's folder that show it.
+    """
+
+    expected: str
+    observed: str
+    verdict: Outcome
+    unit: str | None = None
+    value: float | None = None
+    n: int | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float | None = None
+    hint: str | None = None
+    evidence: tuple[str, ...] = ()
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a check ended.
+
+    `why` is the sentence a learner reads about it; `hint` the tiers shown, one a line; `attempts` how often it was
+    measured; `error_class` whose fault a failure or an error is, None otherwise. The rest is as in `Finding`.
+    """
+
+    id: str
+    title: str
+    status: Status
+    points: int
+    max_points: int
+    expected: str | None = None
+    observed: str | None = None
+    unit: str | None = None
+    value: float | None = None
+    n: int | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float | None = None
+    hint: str | None = None
+    evidence: tuple[str, ...] = ()
+    why: str | None = None
+    attempts: int = 0
+    error_class: ErrorClass | None = None
+
+
+class ClusterFacts(msgspec.Struct, frozen=True):
+    """What the verdict says of the cluster: its level, what on it is simulated ("GPUs"), and its traits as they are."""
+
+    level: Level
+    simulated: tuple[str, ...]
+    traits: Mapping[str, Any]
+
+
+class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a run before its first check."""
+
+    lab: str
+    title: str
+    machine: Machine
+    grader_version: str
+    submission: str | None
+    started: datetime
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's outcome, as verdict.json holds it.
+
+    `simulated` names what is simulated, and is None, like `level` and `traits`, while no cluster was seen; `submission`
+    is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC.
+    """
+
+    schema: str = SCHEMA
+    lab: str
+    title: str
+    level: Level | None
+    simulated: tuple[str, ...] | None
+    machine: Machine
+    grader_version: str
+    submission: str | None
+    points: int
+    max_points: int
+    status: Status
+    reason: str | None
+    started: datetime
+    ended: datetime | None
+    traits: Mapping[str, Any] | None
+    checks: tuple[CheckResult, ...]
+
+
+def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:
+    """The result that a finding stands for, with the first `tiers` tiers of its hint."""
+    passed = finding.verdict == "passed"
+    facts = {name: getattr(finding, name) for name in Finding.__struct_fields__ if name not in ("verdict", "hint")}
+    return CheckResult(
+        id=check.id,
+        title=check.title,
+        status=finding.verdict,
+        points=check.points if passed else 0,
+        max_points=check.points,
+        hint=None if passed or finding.hint is None else "\n".join(check.hints[finding.hint][:tiers]) or None,
+        why=why,
+        attempts=attempts,
+        error_class="learner" if finding.verdict == "failed" else None,
+        **facts,
+    )
+
+
+def ended_by(
+    check: CheckSpec, fault: ErrorClass, said: str, *, why: str | None = None, attempts: int = 0
+) -> CheckResult:
+    """The result of a check that an exception ended: the learner's mistake fails it, anything else is an error."""
+    return CheckResult(
+        id=check.id,
+        title=check.title,
+        status="failed" if fault == "learner" else "error",
+        points=0,
+        max_points=check.points,
+        observed=said,
+        why=why,
+        attempts=attempts,
+        error_class=fault,
+    )
+
+
+def skipped_for(check: CheckSpec, root: CheckSpec, *, why: str | None = None) -> CheckResult:
+    """The result of a check that was not measured because `root` did not pass."""
+    return CheckResult(
+        id=check.id,
+        title=check.title,
+        status="skipped",
+        points=0,
+        max_points=check.points,
+        observed=f"not measured, as {root.title!r} did not pass",
+        why=why,
+    )
+
+
+def root_cause(lab: Lab, check: CheckSpec, finished: Mapping[str, CheckResult]) -> CheckSpec | None:
+    """The check at the root of why `check` must be skipped, or None when nothing speaks against measuring it.
+
+    A needed check that has not run speaks not against it: one check can be tried alone, and the verdict is an error.
+    """
+    for need in check.needs:
+        needed, result = lab.check(need), finished.get(need)
+        if needed is not None and result is not None and result.status != "passed":
+            return (root_cause(lab, needed, finished) if result.status == "skipped" else None) or needed
+    return None
+
+
+def fault_of(error: BaseException, foreign: ErrorClasses) -> ErrorClass:
+    """Whose fault an exception is: as its closest listed type says, else the harness's."""
+    table = {**OWN_ERRORS, **foreign}
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), "harness")
+
+
+def decide(checks: tuple[CheckResult, ...]) -> Status:
+    """Status of a run: passed only when every check passed; of the rest, error outweighs failed, then inconclusive."""
+    statuses = {check.status for check in checks}
+    if statuses == {"passed"}:
+        return "passed"
+    ranked: tuple[Status, ...] = ("error", "failed", "inconclusive")
+    return next((status for status in ranked if status in statuses), "error")
+
+
+def judge(
+    lab: Lab,
+    header: RunHeader,
+    finished: Mapping[str, CheckResult],
+    *,
+    cluster: ClusterFacts | None,
+    absent: str,
+    reason: str | None,
+    ended: datetime | None,
+) -> Verdict:
+    """The verdict on what finished so far; pure.
+
+    Args:
+        lab: its checks are the ones that count, in its order.
+        header: what was known at the start.
+        finished: results by check id.
+        cluster: facts of the cluster, if one was seen.
+        absent: what a check that did not finish shows as observed.
+        reason: why the run as a whole is an error whatever its checks say, or None.
+        ended: when it ended, or None while it runs.
+    """
+    checks = tuple(finished.get(check.id) or ended_by(check, "harness", absent) for check in lab.checks)
+    return Verdict(
+        **{name: getattr(header, name) for name in RunHeader.__struct_fields__},
+        level=cluster.level if cluster else None,
+        simulated=cluster.simulated if cluster else None,
+        traits=cluster.traits if cluster else None,
+        points=sum(check.points for check in checks),
+        max_points=sum(check.max_points for check in checks),
+        status="error" if reason else decide(checks),
+        reason=reason,
+        ended=ended,
+        checks=checks,
+    )
+
+
+def write_verdict(verdict: Verdict, path: Path) -> None:
+    """Writes verdict.json at once and whole."""
+    write_whole(path, msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
+
+
+def read_verdict(path: Path) -> Verdict:
+    """Reads what `write_verdict` wrote; raises HarnessError when it is not that."""
+    try:
+        verdict = msgspec.json.decode(path.read_bytes(), type=Verdict)
+    except (OSError, msgspec.DecodeError) as error:
+        raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
+    if verdict.schema != SCHEMA:
+        raise HarnessError(f"{path} has the schema {verdict.schema!r}, this program reads {SCHEMA!r}; grade it again")
+    return verdict

@@ -1,0 +1,171 @@
+"""A submission read as data: the allow-listed files of a folder, their bytes and one digest; nothing in it is executed.
+
+Place: the plugin reads it before anything starts, labs take chart values from it. Limits: UTF-8 text files; nothing is
+followed (no link), nothing is evaluated (YAML without tags that build objects).
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from graders.errors import SubmissionError
+from graders.lab import Lab, SubmissionRules
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a learner handed in: file contents by name (relative, with slashes), and `digest`, a SHA-256 of them all."""
+
+    folder: Path
+    files: Mapping[str, bytes]
+    digest: str
+
+    def text(self, name: str) -> str:
+        """Text of one of its files."""
+        return self.files[name].decode()
+
+    def values(self, name: str = "values.yaml") -> dict[str, Any]:
+        """Chart values from one of its files; an empty file is an empty mapping.
+
+        Raises:
+            SubmissionError: it is not YAML, or not a mapping; the message has line and column.
+        """
+        return parse_values(self.text(name), name)
+
+
+def submission_folder(lab: str, *, explicit: Path | None, work: Path, labs: Path) -> Path:
+    """Which folder is graded: the one named, else the learner's own in `work`, else the lab's starter."""
+    if explicit is not None:
+        return explicit
+    own = work / lab
+    return own if own.is_dir() else labs / lab / "starter"
+
+
+def read_submission(folder: Path, lab: Lab, *, read: Callable[[int, int], bytes] = os.read) -> Submission:
+    """Reads the submission in `folder` by the lab's allow-list.
+
+    Args:
+        folder: what the learner handed in.
+        lab: the lab it is for.
+        read: reads at most that many bytes of an open file, as `os.read`.
+
+    Raises:
+        SubmissionError: the folder or a file is missing, not on the allow-list, a link, not a regular file, too large,
+            unreadable or not UTF-8.
+    """
+    rules = lab.submission
+    _refuse_strangers(folder, lab)
+    files: dict[str, bytes] = {}
+    left = rules.max_bytes
+    for name in sorted(rules.files):
+        files[name] = _read_file(folder, name, left, rules, read)
+        left -= len(files[name])
+    return Submission(folder, files, digest(files))
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """SHA-256 (hex) over names, sizes and contents in the order of the names."""
+    whole = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        whole.update(f"{name}\0{len(content)}\0".encode() + content)
+    return whole.hexdigest()
+
+
+def parse_values(text: str, name: str) -> dict[str, Any]:
+    """Chart values from YAML text called `name`; see `Submission.values`."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SubmissionError(
+            f"{name} is not YAML{where}: {error.problem or error.context}; correct it there"
+        ) from error
+    except yaml.YAMLError as error:
+        raise SubmissionError(f"{name} is not YAML: {' '.join(str(error).split())}; correct it") from error
+    except RecursionError as error:
+        raise SubmissionError(f"{name} is not YAML that can be read: it is nested too deeply; correct it") from error
+    except ValueError as error:
+        raise SubmissionError(f"{name} is not YAML that can be read: {error}; correct it") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SubmissionError(
+            f"{name} holds a {type(values).__name__} at line 1, column 1, where chart values are a mapping; "
+            "write `key: value` lines"
+        )
+    return values
+
+
+def _refuse_strangers(folder: Path, lab: Lab) -> None:
+    if folder.is_symlink():
+        raise SubmissionError(f"the submission {folder} is a link; give the folder itself")
+    if not folder.is_dir():
+        found = "is not a folder" if folder.exists() else "is not there"
+        raise SubmissionError(f"the submission {folder} {found}; `gpulab start {lab.name}` makes one to begin with")
+    allowed = lab.submission.files
+    folders = {str(parent) for name in allowed for parent in PurePosixPath(name).parents}
+    for place, names, more in os.walk(folder, onerror=_refuse_unreadable):
+        for path in (Path(place, name) for name in sorted(names + more)):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink():
+                raise SubmissionError(f"{name} in {folder} is a link; put the file itself there")
+            if name not in allowed and not (name in folders and path.is_dir()):
+                raise SubmissionError(
+                    f"{name} in {folder} is no part of a submission for {lab.name}, which is: {', '.join(allowed)}; "
+                    "move it elsewhere"
+                )
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise SubmissionError(f"{error.filename} cannot be read ({error.strerror}); give yourself the right to") from error
+
+
+def _read_file(folder: Path, name: str, left: int, rules: SubmissionRules, read: Callable[[int, int], bytes]) -> bytes:
+    try:
+        content = _content(folder / name, left + 1, read)
+    except FileNotFoundError as error:
+        raise SubmissionError(f"{name} is missing in {folder}; the starter of the lab has one") from error
+    except OSError as error:
+        raise SubmissionError(
+            f"{name} in {folder} cannot be read ({error.strerror}); give yourself the right to"
+        ) from error
+    if content is None:
+        raise SubmissionError(f"{name} in {folder} is not a regular file; put a plain file there")
+    if len(content) > left:
+        raise SubmissionError(
+            f"the submission {folder} is larger than the {rules.max_bytes} bytes allowed, "
+            f"seen while reading {name}; make it smaller"
+        )
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise SubmissionError(f"{name} in {folder} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    return content
+
+
+def _content(path: Path, limit: int, read: Callable[[int, int], bytes]) -> bytes | None:
+    """The first `limit` bytes of a file, or None when it is not a regular one."""
+    # O_NOFOLLOW: it may have become a link since it was listed. O_NONBLOCK: opening a pipe must not wait.
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket cannot be opened at all
+            return None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        content = b""
+        while len(content) < limit and (piece := read(handle, limit - len(content))):
+            content += piece
+        return content
+    finally:
+        os.close(handle)
