@@ -1,0 +1,153 @@
+"""The argument list of bubblewrap for a container.
+
+Place: `plan.py` fills in a Box, `container.py` runs bubblewrap with its arguments. Limits: pure but for `system`, which
+looks at the machine once; what it does not isolate: CPU, memory and system calls.
+
+A container's root is an empty tmpfs with the machine's system in it, read-only. `/proc/sys` needs a read-only bind of
+its own: bubblewrap leaves it alone, and to a container that root started the kernel would let it write there as root.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+_TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = (
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "mime.types",
+    "os-release",
+    "pki",
+    "protocols",
+    "services",
+    "ssl",
+)
+_FOLDERS = ("/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/var", "/var/cache", "/var/lib", "/var/log")
+_OPEN_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders inside the container
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A host file or folder at an absolute path of the container."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+class Box(msgspec.Struct, frozen=True):
+    """What is around a container's process.
+
+    `system`: from `system()`. `env` is all of its environment. Masked paths, which must exist, read as nothing;
+    `read_only` paths, which need not, cannot be written. `nested` allows user namespaces inside.
+    """
+
+    system: tuple[str, ...]
+    hostname: str
+    uid: int
+    gid: int
+    capabilities: tuple[str, ...]
+    env: dict[str, str]
+    mounts: tuple[Mount, ...]
+    devices: tuple[tuple[str, str], ...] = ()
+    masked_files: tuple[str, ...] = ()
+    masked_folders: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    read_only_root: bool = False
+    cwd: str = "/"
+    nested: bool = False
+
+
+def system(root: Path = Path("/")) -> tuple[str, ...]:
+    """The arguments that put the machine's programs and libraries into a container, read-only.
+
+    Links such as /bin -> usr/bin stay links, so merged and unmerged systems both work.
+    """
+    arguments: list[str] = []
+    for name in _TOP:
+        place = root / name
+        if place.is_symlink():
+            arguments += ["--symlink", str(place.readlink()), f"/{name}"]
+        elif place.is_dir():
+            arguments += ["--ro-bind", str(place), f"/{name}"]
+    arguments += ["--dir", "/etc"]
+    for name in _ETC:
+        place = root / "etc" / name
+        if place.exists():
+            arguments += ["--ro-bind", str(place), f"/etc/{name}"]
+    return tuple(arguments)
+
+
+def normal(path: str) -> str:
+    """A container's path without "..", and without the link from /var/run to /run, which bubblewrap does not follow."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in {"", "."}:
+            parts.append(part)
+    if parts[:2] == ["var", "run"]:
+        parts = parts[1:]
+    return "/" + "/".join(parts)
+
+
+def arguments(box: Box) -> list[str]:
+    """The options for bubblewrap, without its name and without the container's program."""
+    return [
+        *_namespaces(box),
+        *_capabilities(box.capabilities),
+        "--clearenv",
+        *(word for name, value in box.env.items() for word in ("--setenv", name, value)),
+        *_tree(box),
+        "--chdir",
+        box.cwd,
+    ]
+
+
+def _namespaces(box: Box) -> list[str]:
+    return [
+        "--die-with-parent",
+        "--new-session",
+        "--unshare-user",
+        *([] if box.nested else ["--disable-userns"]),
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--hostname",
+        box.hostname,
+        "--uid",
+        str(box.uid),
+        "--gid",
+        str(box.gid),
+    ]
+
+
+def _capabilities(held: Sequence[str]) -> list[str]:
+    return ["--cap-drop", "ALL", *(word for name in held for word in ("--cap-add", name))]
+
+
+def _tree(box: Box) -> list[str]:
+    words = ["--tmpfs", "/", *box.system, "--ro-bind", "/sys", "/sys", "--dev", "/dev", "--proc", "/proc"]
+    words += ["--ro-bind", "/proc/sys", "/proc/sys"]
+    for folder in _FOLDERS:
+        words += ["--dir", folder]
+    for folder in _OPEN_FOLDERS:
+        words += ["--perms", "1777", "--dir", folder]
+    words += ["--symlink", "/run", "/var/run"]
+    for source, target in box.devices:
+        words += ["--dev-bind", source, target]
+    for path in box.read_only:
+        words += ["--ro-bind-try", path, path] if path != "/proc/sys" else []
+    for mount in sorted(box.mounts, key=lambda mount: mount.target.count("/")):
+        words += ["--ro-bind" if mount.read_only else "--bind", mount.source, mount.target]
+    for path in box.masked_files:
+        words += ["--ro-bind", "/dev/null", path]
+    for path in box.masked_folders:
+        words += ["--tmpfs", path, "--remount-ro", path]
+    words += ["--dir", box.cwd] if box.cwd != "/" else []
+    return words + (["--remount-ro", "/"] if box.read_only_root else [])

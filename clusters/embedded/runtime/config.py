@@ -1,0 +1,51 @@
+"""What a node's runtime is told when it starts: NODE.json.
+
+Place: `node.py` writes it, `server.py` reads it. Limits: read once; only the images file may change while it runs.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from clusters.api import SpecError
+from clusters.embedded.gpu import Device
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node, as its runtime sees it; all paths are absolute.
+
+    Attributes:
+        name: the node's name.
+        socket: the unix socket on which the kubelet finds the runtime.
+        pods: the node's pod network, as in "10.244.1.0/24".
+        logs: folder of the pods' logs; the kubelet chooses the names in it.
+        state: folder (0700) for the files that the runtime makes for pods and containers.
+        descriptors: folder that holds `cri.binpb` and `deviceplugin.binpb`.
+        images: the JSON file that says which image is which local environment.
+        host_paths: host folders that pods may mount by hostPath.
+        kubelet: the kubelet's folder.
+        gpus: the devices that the device plugin offers; none means no plugin.
+    """
+
+    name: str
+    socket: str
+    pods: str
+    logs: str
+    state: str
+    descriptors: str
+    images: str
+    host_paths: tuple[str, ...] = ()
+    kubelet: str = "/var/lib/kubelet"
+    gpus: tuple[Device, ...] = ()
+
+
+def read(path: Path) -> NodeConfig:
+    """The configuration in a NODE.json.
+
+    Raises:
+        SpecError: the file is not one; says where.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=NodeConfig)
+    except msgspec.MsgspecError as error:
+        raise SpecError(f"{path} is no configuration of a node's runtime: {error}") from error

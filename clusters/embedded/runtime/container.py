@@ -1,0 +1,205 @@
+"""A container: its process in bubblewrap, its log, its end.
+
+Place: in a `sandbox.Sandbox`; `server.py` translates the kubelet's calls to it. Limits: one start per container, as in
+the CRI; restarts are the kubelet's.
+
+Process 1 of a container is bubblewrap's own init, the program is process 2. So the program ends on the stop signal even
+without a handler for it: process 1 of a PID namespace would ignore it (pid_namespaces(7)), and `sleep` or
+`python -m http.server` would always take the whole grace period, as they do in runtimes without an init.
+"""
+
+import asyncio
+import contextlib
+import enum
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from clusters.embedded.runtime import bubblewrap
+from clusters.embedded.runtime.errors import Refused, StartFailed
+from clusters.embedded.runtime.logs import LogFile, Pump
+from clusters.embedded.runtime.plan import Plan
+from clusters.embedded.runtime.spawn import Running
+
+_ENTERING = b"bwrap: ", b"nsenter: "  # what goes before their complaints
+_LOOK = 0.001  # seconds between two looks whether the program was started; setting up takes about 4 ms
+
+
+class State(enum.IntEnum):
+    """The life of a container; the numbers are those of the CRI's ContainerState."""
+
+    CREATED = 0
+    RUNNING = 1
+    EXITED = 2
+
+
+class Container:
+    """One container; times in nanoseconds since 1970, None when not yet."""
+
+    def __init__(
+        self,
+        id_: str,
+        plan: Plan,
+        *,
+        pod: str,
+        netns: str | None,
+        folder: Path,
+        log: Path | None,
+        programs: dict[str, str],
+        now: Callable[[], int],
+    ) -> None:
+        """A container that is not started: its pod's id and network namespace, its own folder, its log's path."""
+        self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
+        self._netns, self._programs, self._now = netns, programs, now
+        self._log = LogFile(log, now)
+        self._pumps = Pump(self._log, "stdout"), Pump(self._log, "stderr")
+        self._process: Running | None = None
+        self._program: int | None = None
+        self._exited = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self.state = State.CREATED
+        self.created = now()
+        self.started: int | None = None
+        self.finished: int | None = None
+        self.exit_code: int | None = None
+        self.reason = self.message = ""
+        self.init: int | None = None
+        self._own: list[str] = []
+
+    async def start(self) -> None:
+        """Runs the program; returns when it really runs (or already ended).
+
+        Raises:
+            Refused: the container was started before.
+            StartFailed: the box could not be made or the program could not be executed; says why.
+        """
+        if self.state is not State.CREATED or self._process is not None:
+            raise Refused(f"container {self.id!r} was already started")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.plan.files.items():
+            (self.folder / name).write_text(text)
+        self._log.reopen()
+        self._process, info = self._spawn()
+        self._watch = asyncio.create_task(self._follow(self._process))
+        await self._process.read(*self._pumps)
+        if not await self._executes(self._process, info):
+            await self._exited.wait()
+            if self.exit_code == 1 and self._pumps[1].last.startswith(_ENTERING):
+                self._fail()
+                raise StartFailed(self.message)
+        if self.state is State.CREATED:
+            self.state, self.started = State.RUNNING, self._now()
+
+    async def stop(self, seconds: float) -> None:
+        """The stop signal to the program, after `seconds` SIGKILL to all of it; returns when it is gone."""
+        if self.state is State.RUNNING and seconds > 0 and self._program is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._program, self.plan.stop_signal)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._exited.wait(), seconds)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """SIGKILL to all of it; returns when it is gone."""
+        if self._process is None or self._exited.is_set():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if self.init is not None and not self._process.ended:
+                os.kill(self.init, signal.SIGKILL)
+            elif not self._process.ended:
+                self._process.kill()
+        await self._exited.wait()
+
+    def reopen_log(self) -> None:
+        """Goes on in a new log file.
+
+        Raises:
+            Refused: the container does not run.
+        """
+        if self.state is not State.RUNNING:
+            raise Refused(f"container {self.id!r} does not run, so its log cannot be reopened")
+        self._log.reopen()
+
+    def forget(self) -> None:
+        """Removes its files, but not its log, which is the kubelet's to remove."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _spawn(self) -> tuple[Running, int]:
+        options = bubblewrap.arguments(self.plan.box)
+        listed = os.memfd_create("bubblewrap")
+        os.write(listed, b"".join(os.fsencode(word) + b"\0" for word in options))
+        os.lseek(listed, 0, os.SEEK_SET)
+        info, write = os.pipe()
+        try:
+            enter = [self._programs["nsenter"], f"--net={self._netns}"] if self._netns else []
+            self._own = [
+                self._programs["bwrap"],
+                "--info-fd",
+                str(write),
+                "--args",
+                str(listed),
+                "--",
+                *self.plan.command,
+            ]
+            return Running([*enter, *self._own], pass_fds=(listed, write)), info
+        finally:
+            os.close(listed)
+            os.close(write)
+
+    async def _executes(self, process: Running, info: int) -> bool:
+        """Waits until bubblewrap has become the program, or has ended; False when it ended before that was seen."""
+        with os.fdopen(info, "rb") as told:
+            about = await asyncio.to_thread(told.read)
+        if about:
+            self.init = json.loads(about)["child-pid"]
+        setting_up = b"".join(os.fsencode(word) + b"\0" for word in self._own)
+        while not process.ended:
+            if self._program is None and self.init is not None:
+                self._program = _second(self.init)
+            if self._program is not None and _command(self._program) not in {b"", setting_up}:
+                return True
+            await asyncio.sleep(_LOOK)
+        return False
+
+    async def _follow(self, process: Running) -> None:
+        code = await process.wait()
+        for pump in self._pumps:
+            await pump.ended.wait()
+        self._log.close()
+        if self._program is not None:
+            os.close(self._program)
+            self._program = None
+        self.exit_code, self.reason = code, "Error" if code else "Completed"
+        self.started = self.started or self._now()
+        self.state, self.finished, self.init = State.EXITED, self._now(), None
+        self._exited.set()
+
+    def _fail(self) -> None:
+        """The words and the code that containerd has for a program that cannot be executed."""
+        said = self._pumps[1].last.decode(errors="replace").partition(": ")[2].removeprefix("execvp ")
+        self.exit_code, self.reason, self.message = 128, "StartError", f"the container could not be started: {said}"
+
+
+def _second(init: int) -> int | None:
+    """A handle, as of pidfd_open(2), on process 2 of the PID namespace of `init`; None while there is none.
+
+    The container's own /proc is asked, for kernels need not tell a process's children; until the container has one, the
+    path leads to another /proc, on another device.
+    """
+    proc = f"/proc/{init}/root/proc"
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, NotADirectoryError):
+        if os.stat(proc).st_dev != os.stat("/proc").st_dev:  # noqa: PTH116 - no Path for a link into another namespace
+            return os.open(f"{proc}/2", os.O_RDONLY | os.O_DIRECTORY)
+    return None
+
+
+def _command(process: int) -> bytes:
+    """The argument list of a process, b"" when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        line = os.open("cmdline", os.O_RDONLY, dir_fd=process)
+        with os.fdopen(line, "rb") as file:
+            return file.read()
+    return b""

@@ -1,0 +1,115 @@
+"""A pod's network: a namespace with one address, joined to the node by a pair of virtual Ethernet devices.
+
+Place: `sandbox.py` attaches and detaches pods. Limits: IPv4, one address per pod, no network policies.
+
+All nodes of a cluster share the holder's namespace, so a pod is a /32 route there and needs no bridge. In the pod
+everything goes to 169.254.1.1, which nobody has: a permanent neighbour entry gives it the Ethernet address that every
+node-side device has, so no proxy_arp and no sysctl of the node is needed.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Mapping
+
+from clusters import process
+from clusters.embedded.runtime.errors import Exhausted
+
+_GATEWAY, _GATEWAY_MAC = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
+# Programs bind port 80 without a capability over the pod's namespace, as containerd sets it.
+_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
+_SET_THEN_IP = 'while [ $# -gt 1 ]; do echo "$2" > "$1" || exit 1; shift 2; done; exec "$1" -batch -'
+
+
+class Addresses:
+    """The pod addresses of one node, from its pod network without the first two and the last."""
+
+    def __init__(self, pods: str) -> None:
+        """Args: the network, as in "10.244.1.0/24"."""
+        self._network = ipaddress.IPv4Network(pods)
+        self._taken: set[int] = set()
+
+    def take(self) -> str:
+        """The lowest free address.
+
+        Raises:
+            Exhausted: all are in use.
+        """
+        first, last = int(self._network.network_address) + 2, int(self._network.broadcast_address)
+        for number in range(first, last):
+            if number not in self._taken:
+                self._taken.add(number)
+                return str(ipaddress.IPv4Address(number))
+        raise Exhausted(
+            f"all {last - first} pod addresses of this node ({self._network}) are in use; "
+            "delete pods or add a node to cluster.yaml"
+        )
+
+    def give_back(self, address: str) -> None:
+        """Frees an address; one that is free already stays so."""
+        self._taken.discard(int(ipaddress.IPv4Address(address)))
+
+
+def path(pod: str) -> str:
+    """Where a pod's network namespace is held."""
+    return f"/run/netns/{pod}"
+
+
+async def attach(pod: str, address: str, sysctls: Mapping[str, str], *, ip: str, nsenter: str) -> None:
+    """Makes the pod's namespace, its devices and its routes.
+
+    Args:
+        pod: the pod sandbox's id.
+        address: the pod's address.
+        sysctls: settings of the pod's namespace, names starting with "net.".
+        ip: the program of iproute2.
+        nsenter: the program of util-linux.
+
+    Raises:
+        CommandFailed: the kernel refused; nothing is left behind.
+    """
+    settings = [
+        word
+        for name, value in {**_SYSCTLS, **sysctls}.items()
+        for word in (f"/proc/sys/{name.replace('.', '/')}", value)
+    ]
+    enter = [nsenter, f"--net={path(pod)}", "sh", "-c", _SET_THEN_IP, "sh", *settings, ip]
+    try:
+        await asyncio.to_thread(process.run, [ip, "-batch", "-"], stdin=node_side(pod, address))
+        await asyncio.to_thread(process.run, enter, stdin=pod_side(address))
+    except BaseException:
+        await detach(pod, ip=ip)
+        raise
+
+
+async def detach(pod: str, *, ip: str) -> None:
+    """Removes the pod's devices and namespace; what is not there is no error."""
+    commands = f"link del {_device(pod)}\nnetns del {pod}\n"
+    with contextlib.suppress(process.CommandFailed):
+        await asyncio.to_thread(process.run, [ip, "-force", "-batch", "-"], stdin=commands)
+
+
+def node_side(pod: str, address: str) -> str:
+    """Commands for `ip -batch` in the node's namespace."""
+    return (
+        f"netns add {pod}\n"
+        f"link add {_device(pod)} address {_GATEWAY_MAC} type veth peer name eth0 netns {pod}\n"
+        f"link set {_device(pod)} up\n"
+        f"route add {address}/32 dev {_device(pod)}\n"
+    )
+
+
+def pod_side(address: str) -> str:
+    """Commands for `ip -batch` in the pod's namespace."""
+    return (
+        "link set lo up\n"
+        f"address add {address}/32 dev eth0\n"
+        "link set eth0 up\n"
+        f"neighbour add {_GATEWAY} lladdr {_GATEWAY_MAC} dev eth0 nud permanent\n"
+        f"route add {_GATEWAY} dev eth0 scope link\n"
+        f"route add default via {_GATEWAY}\n"
+    )
+
+
+def _device(pod: str) -> str:
+    return f"veth{pod[:11]}"  # 15 characters are the kernel's limit

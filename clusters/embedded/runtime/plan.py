@@ -1,0 +1,177 @@
+"""From what the kubelet asks for a container to what is run: program, environment, volumes, rights.
+
+Place: `server.py` plans when a container is created, `container.py` runs the plan. Limits: what cannot be given is
+refused by name, except what the cluster's traits list as not enforced (CPU and memory limits, seccomp, supplementary
+groups) and a terminal, which comes with `kubectl attach`.
+"""
+
+import signal
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from clusters.embedded.protos import Message
+from clusters.embedded.runtime import bubblewrap
+from clusters.embedded.runtime.bubblewrap import Box, Mount
+from clusters.embedded.runtime.capabilities import granted
+from clusters.embedded.runtime.errors import Refused
+from clusters.embedded.runtime.images import Image
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a container runs, in which box; `files` are texts for its own folder, where `box` mounts them from."""
+
+    box: Box
+    command: tuple[str, ...]
+    stop_signal: int
+    files: dict[str, str]
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a container's pod and node give it.
+
+    `folder`: the container's own, for its files. `pod_files`: container path -> file, for all containers of the pod.
+    `roots`: folders below which the kubelet's own mounts lie. `host_paths`: what cluster.yaml allows beside them.
+    """
+
+    system: tuple[str, ...]
+    hostname: str
+    folder: Path
+    pod_files: dict[str, Path]
+    roots: tuple[Path, ...]
+    host_paths: tuple[Path, ...]
+    nested: bool
+
+
+def plan(config: Message, image: Image, around: Surroundings) -> Plan:
+    """What to run for a container.
+
+    Raises:
+        Refused: it asks for something that the runtime does not offer or allow.
+    """
+    name = config.metadata.name
+    security = config.linux.security_context
+    _refuse_unsupported(name, security)
+    uid = security.run_as_user.value if security.HasField("run_as_user") else 0
+    gid = security.run_as_group.value if security.HasField("run_as_group") else 0
+    files = _files(uid, gid)
+    own = [Mount(str(around.folder / path.rpartition("/")[2]), path, read_only=True) for path in files]
+    own += [Mount(str(file), path, read_only=True) for path, file in around.pod_files.items()]
+    own += [Mount(bind.source, bubblewrap.normal(bind.target), read_only=True) for bind in image.binds]
+    asked = [volume(name, mount, around.roots, around.host_paths) for mount in config.mounts]
+    taken = {mount.target for mount in asked}
+    box = Box(
+        system=around.system,
+        hostname=around.hostname,
+        uid=uid,
+        gid=gid,
+        capabilities=granted(uid, security.capabilities.add_capabilities, security.capabilities.drop_capabilities),
+        env=environment(image.env, {item.key: item.value for item in config.envs}, around.hostname, uid),
+        mounts=tuple([mount for mount in own if mount.target not in taken] + asked),
+        devices=tuple((device.host_path, device.container_path) for device in config.devices),
+        masked_files=_existing(security.masked_paths, Path.is_file),
+        masked_folders=_existing(security.masked_paths, Path.is_dir),
+        read_only=tuple(security.readonly_paths),
+        read_only_root=security.readonly_rootfs,
+        cwd=bubblewrap.normal(config.working_dir),
+        nested=around.nested,
+    )
+    command = program(name, config.command, config.args, image)
+    return Plan(
+        box, command, stop_signal(config.stop_signal, config), {p.rpartition("/")[2]: t for p, t in files.items()}
+    )
+
+
+def program(container: str, command: Sequence[str], args: Sequence[str], image: Image) -> tuple[str, ...]:
+    """The argument list: `command` and `args` of the pod in place of the image's entry point and command.
+
+    A pod's command alone also replaces the image's command, as the Kubernetes documentation says.
+
+    Raises:
+        Refused: neither the pod nor the image names a program.
+    """
+    rest = list(args) or ([] if command else list(image.command))
+    words = (list(command) or list(image.entrypoint)) + rest
+    if not words:
+        raise Refused(
+            f"container {container!r} has nothing to run: the image {image.reference} has no entry point; "
+            "give the container a command"
+        )
+    return tuple(words)
+
+
+def environment(image: dict[str, str], pod: dict[str, str], hostname: str, uid: int) -> dict[str, str]:
+    """All variables of a container: the image's, then the pod's; PATH, HOME and HOSTNAME where neither sets them."""
+    defaults = {"PATH": _PATH, "HOSTNAME": hostname, "HOME": "/root" if uid == 0 else "/"}
+    return defaults | image | pod
+
+
+def volume(container: str, mount: Message, roots: Iterable[Path], host_paths: Iterable[Path]) -> Mount:
+    """A mount that the kubelet asks for, with the real path of its source.
+
+    Raises:
+        Refused: the source is a host folder that cluster.yaml does not allow, is not there, or the target cannot be.
+    """
+    target = bubblewrap.normal(mount.container_path)
+    if not mount.host_path:
+        raise Refused(f"container {container!r} mounts an image at {target}; the embedded cluster has no image volumes")
+    source, allowed = Path(mount.host_path).resolve(), tuple(host_paths)
+    if not any(source.is_relative_to(root.resolve()) for root in (*roots, *allowed)):
+        listed = ", ".join(map(str, allowed)) or "empty"
+        raise Refused(
+            f"container {container!r} mounts the host folder {mount.host_path} (hostPath), which this cluster does not "
+            f"allow; add it to hostPaths in cluster.yaml (now: {listed}) and start the cluster again"
+        )
+    if not source.exists():
+        raise Refused(f"container {container!r} mounts the host folder {mount.host_path}, which does not exist")
+    top = target.split("/")[1]
+    if not top:
+        raise Refused(f"container {container!r} mounts a volume at /; mount it at a folder below")
+    if top in {"usr", "sys", "proc"} and not Path(target).exists():
+        raise Refused(
+            f"container {container!r} mounts a volume at {target}; /{top} is the machine's own, read-only, and has no "
+            "such folder, so choose another mountPath"
+        )
+    return Mount(str(source), target, read_only=mount.readonly)
+
+
+def stop_signal(number: int, config: Message) -> int:
+    """The signal that asks a container to end, from the CRI's Signal: SIGTERM unless the pod names another."""
+    if not number:
+        return signal.SIGTERM
+    name = config.DESCRIPTOR.fields_by_name["stop_signal"].enum_type.values_by_number[number].name
+    base, _, offset = name.removeprefix("SIGNAL_").replace("MINUS", "PLUS-").partition("PLUS")
+    aliases = {"SIGCLD": "SIGCHLD", "SIGPOLL": "SIGIO", "SIGIOT": "SIGABRT"}
+    return signal.Signals[aliases.get(base, base)] + int(offset or 0)
+
+
+def _refuse_unsupported(name: str, security: Message) -> None:
+    if security.privileged:
+        raise Refused(
+            f"container {name!r} asks for privileged: true; on the embedded cluster no container has rights over its "
+            "node, so remove it or use --cluster kind"
+        )
+    if security.namespace_options.target_id:
+        raise Refused(f"container {name!r} is an ephemeral container in another's processes, which is not offered yet")
+    if security.run_as_username:
+        raise Refused(f"container {name!r} names its user {security.run_as_username!r}; give runAsUser a number")
+
+
+def _files(uid: int, gid: int) -> dict[str, str]:
+    users = {0: "root:x:0:0:root:/root:/bin/sh", 65534: "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"}
+    groups = {0: "root:x:0:", 65534: "nogroup:x:65534:"}
+    users.setdefault(uid, f"user{uid}:x:{uid}:{gid}::/:/bin/sh")
+    groups.setdefault(gid, f"group{gid}:x:{gid}:")
+    return {
+        "/etc/passwd": "".join(f"{line}\n" for line in users.values()),
+        "/etc/group": "".join(f"{line}\n" for line in groups.values()),
+        "/etc/nsswitch.conf": _NSSWITCH,
+    }
+
+
+def _existing(paths: Iterable[str], is_kind: Message) -> tuple[str, ...]:
+    return tuple(path for path in paths if is_kind(Path(path)))

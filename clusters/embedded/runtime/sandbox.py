@@ -1,0 +1,189 @@
+"""Pod sandboxes: a network namespace with an address, the pod's own files, and the containers in it.
+
+Place: `server.py` translates the kubelet's calls to these. Limits: nothing is kept on disk but the files that
+containers mount, for a pod cannot outlive the runtime's process.
+"""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from clusters.embedded.protos import Message
+from clusters.embedded.runtime import network
+from clusters.embedded.runtime.container import Container
+from clusters.embedded.runtime.errors import NotFound, Refused
+
+_POD, _NODE = 0, 2  # NamespaceMode of the CRI
+
+
+class Sandbox:
+    """One pod: `config` as the kubelet gave it; times in nanoseconds since 1970; no address on the node's network."""
+
+    def __init__(self, id_: str, config: Message, folder: Path, address: str | None, created: int) -> None:
+        self.id, self.config, self.folder, self.address, self.created = id_, config, folder, address, created
+        self.ready = True
+        self.containers: dict[str, Container] = {}
+        self.changing = asyncio.Lock()
+
+    @property
+    def hostname(self) -> str:
+        """What the pod's containers call their machine."""
+        return str(self.config.hostname)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that every container of the pod has: path in the container -> file."""
+        return {"/etc/hostname": self.folder / "hostname", "/etc/resolv.conf": self.folder / "resolv.conf"}
+
+    @property
+    def netns(self) -> str | None:
+        """Where its network namespace is held; None for the node's own."""
+        return network.path(self.id) if self.address else None
+
+
+class Sandboxes:
+    """The pods of one node."""
+
+    def __init__(
+        self,
+        folder: Path,
+        addresses: network.Addresses,
+        *,
+        node: str,
+        programs: dict[str, str],
+        new_id: Callable[[], str],
+        now: Callable[[], int],
+    ) -> None:
+        """Keeps the pods' files below `folder`; `programs` are the paths of ip and nsenter, `now` is in nanoseconds."""
+        self._folder, self._addresses, self._node = folder, addresses, node
+        self._ip, self._nsenter = programs["ip"], programs["nsenter"]
+        self._new_id, self._now = new_id, now
+        self._pods: dict[str, Sandbox] = {}
+
+    async def run(self, config: Message) -> Sandbox:
+        """Makes a pod's sandbox.
+
+        Raises:
+            Refused: the pod asks for what the runtime does not offer.
+            Exhausted: the node has no address left.
+            CommandFailed: the kernel refused a step of its network.
+        """
+        refuse_unsupported(config)
+        on_node = config.linux.security_context.namespace_options.network == _NODE
+        pod = Sandbox(self._new_id(), config, self._folder, None, self._now())
+        pod.folder = self._folder / pod.id
+        pod.folder.mkdir(parents=True)
+        try:
+            if config.log_directory:
+                Path(config.log_directory).mkdir(parents=True, exist_ok=True)
+            pod.config.hostname = config.hostname or self._node
+            (pod.folder / "hostname").write_text(f"{pod.hostname}\n")
+            (pod.folder / "resolv.conf").write_text(resolv_conf(config.dns_config))
+            if not on_node:
+                pod.address = self._addresses.take()
+                sysctls = dict(config.linux.sysctls)
+                await network.attach(pod.id, pod.address, sysctls, ip=self._ip, nsenter=self._nsenter)
+        except BaseException:
+            self._forget(pod)
+            raise
+        self._pods[pod.id] = pod
+        return pod
+
+    async def stop(self, id_: str) -> None:
+        """Kills what runs in a pod and takes its network away; a pod that is gone or stopped is no error."""
+        pod = self._pods.get(id_)
+        if pod is None:
+            return
+        async with pod.changing:
+            await asyncio.gather(*(container.kill() for container in pod.containers.values()))
+            if pod.ready and pod.address:
+                await network.detach(pod.id, ip=self._ip)
+                self._addresses.give_back(pod.address)
+            pod.ready = False
+
+    async def remove(self, id_: str) -> None:
+        """Stops a pod and forgets it with its containers; a pod that is gone is no error."""
+        await self.stop(id_)
+        pod = self._pods.pop(id_, None)
+        if pod is not None:
+            for container in pod.containers.values():
+                container.forget()
+            shutil.rmtree(pod.folder, ignore_errors=True)
+
+    def find(self, id_: str) -> Sandbox:
+        """The pod with this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if id_ not in self._pods:
+            raise NotFound(f"no pod sandbox {id_!r} on node {self._node!r}")
+        return self._pods[id_]
+
+    def all(self) -> list[Sandbox]:
+        """All pods, stopped ones too."""
+        return list(self._pods.values())
+
+    def container(self, id_: str) -> Container:
+        """The container with this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        for pod in self._pods.values():
+            if id_ in pod.containers:
+                return pod.containers[id_]
+        raise NotFound(f"no container {id_!r} on node {self._node!r}")
+
+    async def remove_container(self, id_: str) -> None:
+        """Kills a container and forgets it; one that is gone is no error."""
+        with contextlib.suppress(NotFound):
+            container = self.container(id_)
+            await container.kill()
+            container.forget()
+            self._pods[container.pod].containers.pop(id_, None)
+
+    async def stop_all(self) -> None:
+        """Kills every container; for the end of the runtime."""
+        await asyncio.gather(*(container.kill() for pod in self.all() for container in pod.containers.values()))
+
+    def _forget(self, pod: Sandbox) -> None:
+        if pod.address:
+            self._addresses.give_back(pod.address)
+        shutil.rmtree(pod.folder, ignore_errors=True)
+
+
+def resolv_conf(dns: Message) -> str:
+    """The text of resolv.conf(5)."""
+    lines = [f"nameserver {server}" for server in dns.servers]
+    lines += [f"search {' '.join(dns.searches)}"] if dns.searches else []
+    lines += [f"options {' '.join(dns.options)}"] if dns.options else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def refuse_unsupported(config: Message) -> None:
+    """Raises Refused when a pod asks for what the runtime does not offer."""
+    namespaces = config.linux.security_context.namespace_options
+    on_node = namespaces.network == _NODE
+    wrong = []
+    if namespaces.pid == _NODE:
+        wrong.append("hostPID")
+    if namespaces.pid == _POD and config.linux.security_context.HasField("namespace_options"):
+        wrong.append("shareProcessNamespace")
+    if namespaces.ipc == _NODE:
+        wrong.append("hostIPC")
+    if not on_node:
+        wrong += [f"hostPort {port}" for port in _host_ports(config.port_mappings)]
+    wrong += [f"the sysctl {name}" for name in config.linux.sysctls if on_node or not name.startswith("net.")]
+    if wrong:
+        raise Refused(
+            f"pod {config.metadata.namespace}/{config.metadata.name} asks for {' and '.join(wrong)}, which the "
+            "embedded cluster does not offer; leave it out or use --cluster kind"
+        )
+
+
+def _host_ports(mappings: Iterable[Any]) -> list[int]:
+    return [mapping.host_port for mapping in mappings if mapping.host_port]

@@ -1,0 +1,104 @@
+"""The runtime's process, one per node: `python -m clusters.embedded.runtime.server NODE.json`.
+
+Place: `node.py` starts it in the node's mount namespace, inside the holder's network, PID and (as an ordinary user)
+user namespaces; the kubelet calls it. Limits: its containers end with it, so a new start is a node without containers.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import grpc
+
+from clusters import process
+from clusters.embedded import protos
+from clusters.embedded.runtime import bubblewrap, errors, images, network, services, spawn
+from clusters.embedded.runtime.config import NodeConfig, read
+from clusters.embedded.runtime.device_plugin import DevicePlugin
+from clusters.embedded.runtime.sandbox import Sandboxes
+
+CODES = {
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Refused: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.StartFailed: grpc.StatusCode.UNKNOWN,  # as containerd answers
+    process.CommandFailed: grpc.StatusCode.INTERNAL,
+}
+_PROGRAMS = ("bwrap", "ip", "nsenter")
+
+
+async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
+    """Runs a node's runtime, and its device plugin where it has devices, until `stop` is set; then kills what runs.
+
+    Raises:
+        MachineError: a program is missing on this machine.
+    """
+    programs = {name: spawn.find(name) for name in _PROGRAMS}
+    state = Path(config.state)
+    for folder in (state / "pods", state / "containers"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+    api = protos.load(Path(config.descriptors) / "cri.binpb")
+    known = images.load(Path(config.images))
+    pods = Sandboxes(
+        state / "pods",
+        network.Addresses(config.pods),
+        node=config.name,
+        programs=programs,
+        new_id=lambda: secrets.token_hex(32),
+        now=time.time_ns,
+    )
+    runtime = services.RuntimeService(
+        api,
+        config,
+        known,
+        pods,
+        system=bubblewrap.system(),
+        nested="--disable-userns" not in process.run([programs["bwrap"], "--help"]),
+        programs=programs,
+        new_id=lambda: secrets.token_hex(32),
+        now=time.time_ns,
+    )
+    offers = {
+        "RuntimeService": runtime,
+        "ImageService": services.ImageService(api, known, Path(config.images), time.time_ns),
+    }
+    handlers = [api.handlers(name, each, speaker="gpulab's runtime", codes=CODES) for name, each in offers.items()]
+    Path(config.socket).unlink(missing_ok=True)
+    server = protos.server(Path(config.socket), *handlers)
+    await server.start()
+    plugin = asyncio.create_task(_offer_devices(config))
+    try:
+        await stop.wait()
+    finally:
+        plugin.cancel()
+        await pods.stop_all()
+        await server.stop(0)
+        with contextlib.suppress(asyncio.CancelledError):
+            await plugin
+
+
+async def _offer_devices(config: NodeConfig) -> None:
+    if config.gpus:
+        api = protos.load(Path(config.descriptors) / "deviceplugin.binpb")
+        await DevicePlugin(api, config.gpus, Path(config.kubelet) / "device-plugins").run()
+
+
+async def main(path: Path) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(read(path), stop)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

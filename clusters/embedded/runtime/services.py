@@ -1,0 +1,292 @@
+# ruff: noqa: D102, N802 - the methods have the names of the API, and are described there
+"""The Container Runtime Interface: the kubelet's calls become calls to sandboxes and containers, and back.
+
+Place: `server.py` serves the two services. Limits: streaming (exec, attach, port-forward), statistics and events are
+missing here, so they answer UNIMPLEMENTED; lists of statistics are empty, for the kubelet asks every few seconds
+and logs an error each time it gets one. Limits of CPU and memory are accepted and not enforced.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from clusters.embedded import protos
+from clusters.embedded.protos import Message
+from clusters.embedded.runtime import execute
+from clusters.embedded.runtime.config import NodeConfig
+from clusters.embedded.runtime.container import Container, State
+from clusters.embedded.runtime.errors import NotFound, Refused
+from clusters.embedded.runtime.images import Image, Images
+from clusters.embedded.runtime.plan import Surroundings, plan
+from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes
+
+NAME, VERSION = "gpulab", "0.1.0"
+_SIGTERM = 23  # the CRI's Signal
+
+
+class RuntimeService:
+    """Pod sandboxes and containers; a method is documented in the CRI's api.proto."""
+
+    def __init__(
+        self,
+        api: protos.Api,
+        config: NodeConfig,
+        images: Images,
+        pods: Sandboxes,
+        *,
+        system: tuple[str, ...],
+        nested: bool,
+        programs: dict[str, str],
+        new_id: Callable[[], str],
+        now: Callable[[], int],
+    ) -> None:
+        """`system` and `nested` as in bubblewrap.Box; `programs` are paths; `now` is nanoseconds since 1970."""
+        self._api, self._config, self._images, self._pods = api, config, images, pods
+        self._system, self._nested, self._programs = system, nested, programs
+        self._new_id, self._now = new_id, now
+        self._configs: dict[str, tuple[Message, Image]] = {}
+
+    async def Version(self, _request: Message, _context: object) -> Message:
+        return self._api.VersionResponse(
+            version="0.1.0", runtime_name=NAME, runtime_version=VERSION, runtime_api_version="v1"
+        )
+
+    async def Status(self, request: Message, _context: object) -> Message:
+        conditions = [{"type": kind, "status": True} for kind in ("RuntimeReady", "NetworkReady")]
+        info = {"config": msgspec.json.encode(self._config).decode()} if request.verbose else {}
+        return self._api.StatusResponse(status={"conditions": conditions}, info=info, runtime_handlers=[{"name": ""}])
+
+    async def RuntimeConfig(self, _request: Message, _context: object) -> Message:
+        return self._api.RuntimeConfigResponse(linux={"cgroup_driver": self._api.CGROUPFS})
+
+    async def UpdateRuntimeConfig(self, _request: Message, _context: object) -> Message:
+        return self._api.UpdateRuntimeConfigResponse()
+
+    async def RunPodSandbox(self, request: Message, _context: object) -> Message:
+        if request.runtime_handler:
+            raise Refused(
+                f"the runtime class asks for the handler {request.runtime_handler!r}; this node has the default only"
+            )
+        pod = await self._pods.run(request.config)
+        return self._api.RunPodSandboxResponse(pod_sandbox_id=pod.id)
+
+    async def StopPodSandbox(self, request: Message, _context: object) -> Message:
+        await self._pods.stop(request.pod_sandbox_id)
+        return self._api.StopPodSandboxResponse()
+
+    async def RemovePodSandbox(self, request: Message, _context: object) -> Message:
+        await self._pods.remove(request.pod_sandbox_id)
+        return self._api.RemovePodSandboxResponse()
+
+    async def PodSandboxStatus(self, request: Message, _context: object) -> Message:
+        pod = self._pods.find(request.pod_sandbox_id)
+        options = pod.config.linux.security_context.namespace_options
+        network = {"ip": pod.address} if pod.address else {}
+        status = self._api.PodSandboxStatus(
+            **self._pod(pod), network=network, linux={"namespaces": {"options": options}}
+        )
+        info = {"netns": pod.netns or ""} if request.verbose else {}
+        return self._api.PodSandboxStatusResponse(status=status, info=info)
+
+    async def ListPodSandbox(self, request: Message, _context: object) -> Message:
+        found = [
+            pod for pod in self._pods.all() if _matches(request.filter, pod.id, self._state(pod), pod.config.labels)
+        ]
+        return self._api.ListPodSandboxResponse(items=[self._pod(pod) for pod in found])
+
+    async def CreateContainer(self, request: Message, _context: object) -> Message:
+        pod, config = self._pods.find(request.pod_sandbox_id), request.config
+        if not pod.ready:
+            raise Refused(f"pod sandbox {pod.id!r} is stopped, so no container can be created in it")
+        reference = config.image.user_specified_image or config.image.image
+        image = self._images.find(reference) or self._images.find(config.image.image)
+        if image is None:
+            raise NotFound(self._images.missing(reference))
+        id_ = self._new_id()
+        folder = Path(self._config.state) / "containers" / id_
+        container = Container(
+            id_,
+            plan(config, image, self._around(pod, folder)),
+            pod=pod.id,
+            netns=pod.netns,
+            folder=folder,
+            log=Path(pod.config.log_directory, config.log_path) if config.log_path else None,
+            programs=self._programs,
+            now=self._now,
+        )
+        self._configs[id_] = config, image
+        pod.containers[id_] = container
+        return self._api.CreateContainerResponse(container_id=id_)
+
+    async def StartContainer(self, request: Message, _context: object) -> Message:
+        container = self._pods.container(request.container_id)
+        if not self._pods.find(container.pod).ready:
+            raise Refused(f"pod sandbox {container.pod!r} is stopped, so no container can be started in it")
+        await container.start()
+        return self._api.StartContainerResponse()
+
+    async def StopContainer(self, request: Message, _context: object) -> Message:
+        await self._pods.container(request.container_id).stop(request.timeout)
+        return self._api.StopContainerResponse()
+
+    async def RemoveContainer(self, request: Message, _context: object) -> Message:
+        await self._pods.remove_container(request.container_id)
+        self._configs.pop(request.container_id, None)
+        return self._api.RemoveContainerResponse()
+
+    async def ListContainers(self, request: Message, _context: object) -> Message:
+        wanted = request.filter
+        found = [
+            container
+            for pod in self._pods.all()
+            if wanted.pod_sandbox_id in {"", pod.id}
+            for container in pod.containers.values()
+            if _matches(wanted, container.id, container.state, self._configs[container.id][0].labels)
+        ]
+        rows = [self._api.Container(**self._container(each), pod_sandbox_id=each.pod) for each in found]
+        return self._api.ListContainersResponse(containers=rows)
+
+    async def ContainerStatus(self, request: Message, _context: object) -> Message:
+        container = self._pods.container(request.container_id)
+        config, box = self._configs[container.id][0], container.plan.box
+        status = self._api.ContainerStatus(
+            **self._container(container),
+            started_at=container.started or 0,
+            finished_at=container.finished or 0,
+            exit_code=container.exit_code or 0,
+            reason=container.reason,
+            message=container.message,
+            mounts=config.mounts,
+            log_path=str(container.log_path or ""),
+            user={"linux": {"uid": box.uid, "gid": box.gid}},
+            stop_signal=config.stop_signal or _SIGTERM,
+        )
+        info = {"pid": str(container.init or "")} if request.verbose else {}
+        return self._api.ContainerStatusResponse(status=status, info=info)
+
+    async def UpdateContainerResources(self, request: Message, _context: object) -> Message:
+        self._pods.container(request.container_id)
+        return self._api.UpdateContainerResourcesResponse()
+
+    async def ReopenContainerLog(self, request: Message, _context: object) -> Message:
+        self._pods.container(request.container_id).reopen_log()
+        return self._api.ReopenContainerLogResponse()
+
+    async def ExecSync(self, request: Message, _context: object) -> Message:
+        container = self._pods.container(request.container_id)
+        if container.state is not State.RUNNING or container.init is None:
+            raise Refused(f"container {container.id!r} does not run, so no command can be run in it")
+        argv = execute.entering(container.plan.box, container.init, request.cmd, self._programs["nsenter"])
+        done = await execute.run(argv, request.timeout or None, " ".join(request.cmd))
+        return self._api.ExecSyncResponse(stdout=done.stdout, stderr=done.stderr, exit_code=done.status)
+
+    async def ListContainerStats(self, _request: Message, _context: object) -> Message:
+        return self._api.ListContainerStatsResponse()
+
+    async def ListPodSandboxStats(self, _request: Message, _context: object) -> Message:
+        return self._api.ListPodSandboxStatsResponse()
+
+    async def ListMetricDescriptors(self, _request: Message, _context: object) -> Message:
+        return self._api.ListMetricDescriptorsResponse()
+
+    async def ListPodSandboxMetrics(self, _request: Message, _context: object) -> Message:
+        return self._api.ListPodSandboxMetricsResponse()
+
+    def _around(self, pod: Sandbox, folder: Path) -> Surroundings:
+        kubelet = Path(self._config.kubelet) / "pods" / pod.config.metadata.uid
+        logs = [Path(pod.config.log_directory)] if pod.config.log_directory else []
+        return Surroundings(
+            system=self._system,
+            hostname=pod.hostname,
+            folder=folder,
+            pod_files=pod.files,
+            roots=(kubelet, *logs),
+            host_paths=tuple(map(Path, self._config.host_paths)),
+            nested=self._nested,
+        )
+
+    def _state(self, pod: Sandbox) -> int:
+        return int(self._api.SANDBOX_READY if pod.ready else self._api.SANDBOX_NOTREADY)
+
+    def _pod(self, pod: Sandbox) -> dict[str, Any]:
+        return {
+            "id": pod.id,
+            "metadata": pod.config.metadata,
+            "state": self._state(pod),
+            "created_at": pod.created,
+            "labels": pod.config.labels,
+            "annotations": pod.config.annotations,
+        }
+
+    def _container(self, container: Container) -> dict[str, Any]:
+        config, image = self._configs[container.id]
+        return {
+            "id": container.id,
+            "metadata": config.metadata,
+            "image": config.image,
+            "image_ref": image.digest,
+            "image_id": image.digest,
+            "state": int(container.state),
+            "created_at": container.created,
+            "labels": config.labels,
+            "annotations": config.annotations,
+        }
+
+
+class ImageService:
+    """Images, which are local environments made before the cluster starts; none is ever downloaded."""
+
+    def __init__(self, api: protos.Api, images: Images, file: Path, now: Callable[[], int]) -> None:
+        """`file` lies on the file system whose figures ImageFsInfo tells."""
+        self._api, self._images, self._file, self._now = api, images, file, now
+
+    async def ListImages(self, request: Message, _context: object) -> Message:
+        wanted = request.filter.image.image
+        found = [image for image in self._images.all() if wanted in {"", image.reference, image.digest}]
+        return self._api.ListImagesResponse(images=[self._image(image) for image in found])
+
+    async def ImageStatus(self, request: Message, _context: object) -> Message:
+        image = self._images.find(request.image.image)
+        return self._api.ImageStatusResponse(image=self._image(image) if image else None)
+
+    async def PullImage(self, request: Message, _context: object) -> Message:
+        image = self._images.find(request.image.image)
+        if image is None:
+            raise NotFound(self._images.missing(request.image.user_specified_image or request.image.image))
+        return self._api.PullImageResponse(image_ref=image.digest)
+
+    async def RemoveImage(self, request: Message, _context: object) -> Message:
+        if self._images.find(request.image.image):
+            raise Refused(f"the image {request.image.image} is an environment of this machine, which no node removes")
+        return self._api.RemoveImageResponse()
+
+    async def ImageFsInfo(self, _request: Message, _context: object) -> Message:
+        folder = self._file.parent
+        disk = os.statvfs(folder)
+        usage = {
+            "timestamp": self._now(),
+            "fs_id": {"mountpoint": str(folder)},
+            "used_bytes": {"value": (disk.f_blocks - disk.f_bfree) * disk.f_frsize},
+            "inodes_used": {"value": disk.f_files - disk.f_ffree},
+        }
+        return self._api.ImageFsInfoResponse(image_filesystems=[usage], container_filesystems=[usage])
+
+    def _image(self, image: Image) -> dict[str, Any]:
+        return {
+            "id": image.digest,
+            "repo_tags": [image.reference],
+            "size": max(image.size, 1),
+            "uid": {"value": 0},
+            "spec": {"image": image.reference},
+            "pinned": True,  # so the kubelet's image garbage collection leaves it alone
+        }
+
+
+def _matches(wanted: Message, id_: str, state: int, labels: Message) -> bool:
+    if not id_.startswith(wanted.id) or (wanted.HasField("state") and wanted.state.state != state):
+        return False
+    selector: Iterable[tuple[str, str]] = wanted.label_selector.items()
+    return all(labels.get(key) == value for key, value in selector)

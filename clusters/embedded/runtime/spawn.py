@@ -1,0 +1,88 @@
+"""Starts the programs of containers from the event loop and tells when they end.
+
+Place: `container.py` and `execute.py`; it is the asynchronous neighbour of `clusters/process.py`. Limits: Linux 5.3
+(pidfd). Must be used on the loop's own thread: bubblewrap's --die-with-parent means the thread that started it.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+
+from clusters.api import MachineError
+
+
+class Running:
+    """A program that was started; it leads a session and process group of its own."""
+
+    def __init__(self, argv: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
+        """Starts it with an empty environment: a container's variables must not act on programs outside of it."""
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={},
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+        self._transports: list[asyncio.ReadTransport] = []
+        self._pidfd = os.pidfd_open(self._process.pid)
+        self._ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+
+    async def read(self, stdout: asyncio.Protocol, stderr: asyncio.Protocol) -> None:
+        """Hands its two streams to protocols."""
+        loop = asyncio.get_running_loop()
+        for protocol, pipe in ((stdout, self._process.stdout), (stderr, self._process.stderr)):
+            transport, _ = await loop.connect_read_pipe(partial(_same, protocol), pipe)
+            self._transports.append(transport)
+
+    def close(self) -> None:
+        """Stops reading, also where a process that was left behind holds the stream open."""
+        for transport in self._transports:
+            transport.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone."""
+        return self._ended.is_set()
+
+    async def wait(self) -> int:
+        """Its exit status, 128 + the signal's number when a signal ended it."""
+        await self._ended.wait()
+        status = self._process.wait()
+        return status if status >= 0 else 128 - status
+
+    def kill(self) -> None:
+        """SIGKILL to its process group, unless it is gone."""
+        if self.ended:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._process.wait()
+        self._ended.set()
+
+
+def _same(protocol: asyncio.Protocol) -> asyncio.Protocol:
+    return protocol
+
+
+def find(program: str) -> str:
+    """The absolute path of a program.
+
+    Raises:
+        MachineError: it is not on this machine.
+    """
+    found = shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    if found is None:
+        raise MachineError(f"the program {program!r} is not on this machine; `gpulab doctor` says how to get it")
+    return found
