@@ -195,7 +195,7 @@ def _guarded(run: Callable[[], int]) -> int:
     try:
         return run()
     except (ClusterError, GraderError) as error:
-        print(f"gpulab: {error}", file=sys.stderr)
+        print("\n".join([f"gpulab: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2 if isinstance(error, SpecError | GraderError) else 3
     except KeyboardInterrupt:
         print("gpulab: interrupted; what was started has been ended", file=sys.stderr)

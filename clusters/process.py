@@ -4,8 +4,8 @@ Place: the rest of the package shells out through here only. Limits: Linux (proc
 """
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +17,7 @@ from typing import IO, NoReturn
 
 from clusters.api import ClusterError, MachineError
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_libc = ctypes.CDLL(None, use_errno=True)
+_MISSING = "the program {!r} is not on this machine; `gpulab doctor` says how to get it"
 
 
 class CommandFailed(ClusterError):
@@ -28,11 +27,6 @@ class CommandFailed(ClusterError):
         self.argv, self.status, self.output = list(argv), status, output
         said = output.strip() or "it printed nothing"
         super().__init__(f"{' '.join(argv)} ended with status {status}: {said}")
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to SIGKILL this process when its parent ends (prctl(2)); runs between fork and exec."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def system_path(env: Mapping[str, str]) -> str:
@@ -93,24 +87,22 @@ class Child:
         detached: bool = False,
     ) -> None:
         self.argv = list(argv)
+        if not shutil.which(argv[0], path=(env or os.environ).get("PATH")):
+            raise MachineError(_MISSING.format(argv[0]))
+        # setpriv sets the signal, then becomes the program; our code between fork and exec would upset gRPC threads.
+        prefix = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--"]
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(log.open("ab")) if isinstance(log, Path) else log
-            try:
-                self._process = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stream,
-                    stderr=stream,
-                    env=env,
-                    cwd=cwd,
-                    pass_fds=pass_fds,
-                    start_new_session=True,
-                    preexec_fn=None if detached else die_with_parent,
-                )
-            except FileNotFoundError as error:
-                raise MachineError(
-                    f"the program {argv[0]!r} is not on this machine; `gpulab doctor` says how to get it"
-                ) from error
+            self._process = subprocess.Popen(
+                [*prefix, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                env=env,
+                cwd=cwd,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
 
     @property
     def pid(self) -> int:

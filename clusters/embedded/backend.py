@@ -156,9 +156,11 @@ def start(
                 _follow(reports, child, folder, progress)
                 running = Running(name, child.pid, start_time(child.pid) or 0, str(programs), traits(spec), spec)
                 write_private(folder / "cluster.json", msgspec.json.encode(running))
-            except BaseException:
+            except BaseException as error:
                 kill_for_certain(child.pid)
                 child.wait()
+                if isinstance(error, StartError):
+                    error.add_note(f"The logs of this start are in {_keep_logs(folder, env)}")
                 _remove(folder)
                 raise
     return EmbeddedCluster(folder, running)
@@ -246,6 +248,17 @@ def _clear_stale(folder: Path, progress: Progress) -> None:
     if folder.exists():
         progress(f"removing the state of a cluster {folder.name!r} that was killed")
         _remove(folder)
+
+
+def _keep_logs(folder: Path, env: Mapping[str, str]) -> Path:
+    """Copies the logs out of a state folder that is about to go; the newest failed start replaces the one before."""
+    kept = places.clusters(env).with_name("logs") / folder.name
+    shutil.rmtree(kept, ignore_errors=True)
+    for log in folder.rglob("*.log"):
+        target = kept / log.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, target)
+    return kept
 
 
 def _remove(folder: Path) -> None:

@@ -129,6 +129,9 @@ def corefile(client: Path) -> str:
     kubeconfig {client}
     pods insecure
   }}
+  template ANY ANY {{
+    rcode NXDOMAIN
+  }}
   cache 5
 }}
 """
@@ -208,6 +211,8 @@ class ControlPlane:
         """Returns once every node is Ready, kube-proxy has written its rules and CoreDNS answers."""
         self._say(f"waiting for {len(nodes)} nodes, kube-proxy and CoreDNS")
         self._wait(f"the nodes {', '.join(nodes)} to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        self._wait("the default service account", lambda: self._get(account) is not None)
         self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
         self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
 
@@ -231,7 +236,7 @@ class ControlPlane:
         try:
             until(look, bool, what=what, seconds=_DEADLINE, interval=0.02, describe=lambda _: "not yet")
         except WaitTimeout as error:
-            raise StartError(f"{error}; the logs are in {self.files.state / 'logs'}") from error
+            raise StartError(str(error)) from error
 
     def _ready_nodes(self) -> list[str]:
         nodes = json.loads(self._get("/api/v1/nodes") or '{"items": []}')["items"]

@@ -22,6 +22,7 @@ PACKAGES = {
     "ip": ("iproute2", "pod networks"),
     "nft": ("nftables", "Services (kube-proxy)"),
     "unshare": ("util-linux", "the cluster's namespaces"),
+    "setpriv": ("util-linux", "processes that end with their parent"),
     "nsenter": ("util-linux", "entering the cluster's network"),
     "mount": ("mount", "the nodes' folders"),
 }

@@ -27,6 +27,16 @@ from clusters.process import Child, run, tail
 
 RUN = Path("/run/gpulab")
 
+KUBELET_SETTINGS = {
+    "kernel/keys/root_maxbytes": 25000000,
+    "kernel/keys/root_maxkeys": 1000000,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+}
+"""What a kubelet wants: k8s.io/component-helpers/node/util/sysctl and setupKernelTunables in its container manager."""
+
 
 class Job(msgspec.Struct, frozen=True):
     """What a holder is started with: paths as text; `door` and `report` are inherited file descriptors."""
@@ -127,10 +137,9 @@ def _start_node(file: Path) -> Child:
 
 
 def _mounts(keep: Sequence[str]) -> None:
-    """Private /run and /var/lib, and kernel settings that only the network's may be written.
+    """Private /run and /var/lib; what the cluster needs from below the second (`keep`) stays in sight.
 
-    An ordinary user may make no folder in /var/lib. What the cluster needs from below it (`keep`) stays in sight. As
-    root, a kubelet would change kernel settings of the whole machine (it sets vm.overcommit_memory and others).
+    An ordinary user may make no folder in /var/lib, where the path of the device plugins' socket is fixed.
     """
     # A user with a home in /var/lib is rare and real (build servers): its folders are mounted again on top.
     kept = [(os.open(path, os.O_PATH | os.O_DIRECTORY), path) for path in keep if Path(path).is_relative_to("/var/lib")]
@@ -141,9 +150,26 @@ def _mounts(keep: Sequence[str]) -> None:
         run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", path])
         os.close(descriptor)
     RUN.mkdir(mode=0o700)
-    for place, mode in (("/proc/sys", "ro"), ("/proc/sys/net", "rw")):
+    _shield_kernel_settings()
+
+
+def _shield_kernel_settings() -> None:
+    """Keeps the machine's settings from the kubelets: those of the network are this namespace's own, the rest is not.
+
+    A kubelet run by root writes KUBELET_SETTINGS unless it finds them so. The second, bare /proc is for the kernel's
+    rule that a container may mount a /proc of its own only where it could see a whole one already.
+    """
+    for name in ("proc", "settings"):
+        (RUN / name).mkdir()
+    run(["mount", "-t", "proc", "proc", str(RUN / "proc")])
+    # bubblewrap forbids user namespaces inside a container through its own user namespace's limit, in sys/user.
+    for place, mode in (("/proc/sys", "ro"), ("/proc/sys/net", "rw"), ("/proc/sys/user", "rw")):
         run(["mount", "--bind", place, place])
         run(["mount", "-o", f"remount,bind,{mode}", place])
+    for name, value in KUBELET_SETTINGS.items():
+        shown = RUN / "settings" / name.replace("/", ".")
+        shown.write_text(f"{value}\n")
+        run(["mount", "--bind", str(shown), f"/proc/sys/{name}"])
 
 
 def _wake_on_signals() -> int:

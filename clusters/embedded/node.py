@@ -6,7 +6,9 @@ fixed), serves the runtime in this process and starts the kubelet beside it. Whe
 runs on the node. Limits: every node reports the whole machine's processors and memory as its own.
 """
 
+import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from clusters.api import NodeSpec
 from clusters.embedded import gpu, network
 from clusters.embedded.controlplane import Files
 from clusters.embedded.pki import Pair, write_private
+from clusters.embedded.runtime import server
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.process import Child, run
 
@@ -137,20 +140,27 @@ def describe(
     return write_private(state / "node.json", json.dumps(job).encode())
 
 
-def main() -> None:
-    """Runs the node that the file named on the command line describes, until it is killed."""
-    from clusters.embedded.runtime import server  # the kubelet's start need not wait for gRPC's import elsewhere
+async def hold(config: NodeConfig, kubelet: Sequence[str], log: Path) -> int:
+    """Serves the runtime, and runs the kubelet once it can reach it; returns the kubelet's status when it ends."""
+    stop = asyncio.Event()
+    serving = asyncio.create_task(server.serve(config, stop))
+    while not Path(config.socket).is_socket() and not serving.done():
+        await asyncio.sleep(0.01)
+    child = Child(kubelet, log=log)
+    ended = os.pidfd_open(child.pid)
+    asyncio.get_running_loop().add_reader(ended, stop.set)
+    await serving
+    return child.wait() or 0
 
+
+def main() -> None:
+    """Runs the node that the file named on the command line describes, until it is killed or its kubelet ends."""
     path = Path(sys.argv[1])
     job = json.loads(path.read_text())
     KUBELET.mkdir(parents=True, exist_ok=True)
     run(["mount", "--bind", job["folder"], str(KUBELET)])
-    kubelets: list[Child] = []
-
-    def start_kubelet() -> None:
-        kubelets.append(Child(job["kubelet"], log=path.with_name("kubelet.log")))
-
-    server.serve(msgspec.convert(job["runtime"], NodeConfig), start_kubelet)
+    config = msgspec.convert(job["runtime"], NodeConfig)
+    sys.exit(asyncio.run(hold(config, job["kubelet"], path.with_name("kubelet.log"))))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/template"
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	helm "helm.sh/helm/v4/pkg/cmd"
@@ -52,7 +53,7 @@ func main() {
 	switch name {
 	case "coredns":
 		// The order of this list is the order in which a query passes the plugins.
-		dnsserver.Directives = []string{"bind", "ready", "errors", "cache", "kubernetes"}
+		dnsserver.Directives = []string{"bind", "ready", "errors", "cache", "kubernetes", "template"}
 		coremain.Run()
 	case "etcd":
 		etcdmain.Main(os.Args)
