@@ -10,7 +10,7 @@ A check is judged by the finding it measured and the exception that ended it, ne
 import inspect
 import secrets
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,8 +27,8 @@ from graders.rubric import (
     ClusterFacts,
     ErrorClasses,
     RunHeader,
-    Status,
     ended_by,
+    exit_status,
     fault_of,
     result_of,
     root_cause,
@@ -259,16 +259,6 @@ class Plugin:
             raise pytest.UsageError(
                 f"the run's folder {folder} cannot be written ({error.strerror}); make room or name another"
             ) from error
-
-
-def exit_status(own: int, statuses: Iterable[Status], *, interrupted: bool) -> int:
-    """Exit status of a session that graded: 3 for an error, 1 for a check not passed, else pytest's `own`."""
-    found = set(statuses)
-    if interrupted:
-        return own or 3
-    if "error" in found:
-        return 3
-    return own if found == {"passed"} else 1
 
 
 def _bind(run: LabRun, items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ Place: lab checks return a `Finding`; the plugin turns findings and exceptions i
 writes the verdict after each; reports and exports only read it. Limits: a check's points are all or nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -198,6 +198,16 @@ def decide(checks: tuple[CheckResult, ...]) -> Status:
         return "passed"
     ranked: tuple[Status, ...] = ("error", "failed", "inconclusive")
     return next((status for status in ranked if status in statuses), "error")
+
+
+def exit_status(own: int, statuses: Iterable[Status], *, interrupted: bool) -> int:
+    """Exit status of a session that graded: 3 for an error, 1 for a check not passed, else pytest's `own`."""
+    found = set(statuses)
+    if interrupted:
+        return own or 3
+    if "error" in found:
+        return 3
+    return own if found == {"passed"} else 1
 
 
 def judge(

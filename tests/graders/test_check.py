@@ -1,0 +1,147 @@
+"""A check in a lab test's hands: measuring again, thresholds, evidence, and the verdict on the disk in between."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from graders.check import Check, LabRun
+from graders.errors import HarnessError
+from graders.lab import CheckSpec, Lab, SubmissionRules
+from graders.machine import Machine
+from graders.record import Record
+from graders.rubric import ClusterFacts, Finding, RunHeader, read_verdict, result_of
+from graders.submission import Submission
+
+FIRST = CheckSpec("first", "The first", 60, hints={"low": ("Think.",)})
+SECOND = CheckSpec("second", "The second", 40)
+GOOD = Finding(expected="2 or more", observed="3", verdict="passed")
+LOW = Finding(expected="2 or more", observed="1", verdict="failed", hint="low")
+VAGUE = Finding(expected="2 or more", observed="1 to 3", verdict="inconclusive")
+START = datetime(2026, 9, 1, tzinfo=UTC)
+
+
+class Cluster:
+    """Facts of a cluster that may not have been started."""
+
+    facts: ClusterFacts | None = ClusterFacts("L1", (), {})
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def run(tmp_path: Path, cluster: Cluster) -> Iterator[LabRun]:
+    lab = Lab(
+        name="01_tiny",
+        folder=tmp_path,
+        title="A tiny lab",
+        summary="It is tiny.",
+        minutes=1,
+        submission=SubmissionRules(("values.yaml",)),
+        checks=(FIRST, SECOND),
+        thresholds={"L1": {"ratio": 2.0}},
+    )
+    header = RunHeader(
+        lab="01_tiny",
+        title="A tiny lab",
+        machine=Machine(None, None, None, None, "3.11.9", {}),
+        grader_version="0.1.0",
+        submission="ab12",
+        started=START,
+    )
+    submission = Submission(tmp_path, {"values.yaml": b"a: 1\n"}, "ab12")
+    run = LabRun(lab, Record(tmp_path / "run"), header, submission, lambda: cluster.facts)
+    yield run
+    run.record.seal()
+
+
+@pytest.fixture
+def check(run: LabRun) -> Check:
+    return Check(FIRST, run, "Because.")
+
+
+def test_what_passes_is_returned_after_one_attempt(check: Check) -> None:
+    assert check.measure(lambda attempt: GOOD) == GOOD
+    assert (check.finding, check.attempts) == (GOOD, 1)
+
+
+def test_what_fails_ends_the_test_and_is_not_measured_again(check: Check) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"^failed: 1$"):
+        check.measure(lambda attempt: LOW)
+    assert (check.finding, check.attempts) == (LOW, 1)
+
+
+def test_what_is_inconclusive_is_measured_again_with_the_number_of_the_attempt(check: Check) -> None:
+    seen: list[int] = []
+
+    def attempt(number: int) -> Finding:
+        seen.append(number)
+        return GOOD if number == 3 else VAGUE
+
+    assert check.measure(attempt, retries=4) == GOOD
+    assert (seen, check.attempts) == ([1, 2, 3], 3)
+
+
+def test_what_stays_inconclusive_ends_the_test(check: Check) -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"^inconclusive: 1 to 3$"):
+        check.measure(lambda attempt: VAGUE)
+    assert (check.finding, check.attempts) == (VAGUE, 2)
+
+
+def test_a_check_is_measured_once(check: Check) -> None:
+    check.measure(lambda attempt: GOOD)
+    with pytest.raises(HarnessError) as caught:
+        check.measure(lambda attempt: GOOD)
+    assert str(caught.value) == "the check 'first' was measured twice; call check.measure once"
+
+
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        (
+            Finding(expected="", observed="", verdict="passed", hint="nope"),
+            "lab.toml has no hint 'nope' for the check 'first'; add it there",
+        ),
+        (
+            Finding(expected="", observed="", verdict="passed", evidence=("evidence/nope",)),
+            "the check 'first' names the evidence 'evidence/nope', which was not kept; keep it first",
+        ),
+    ],
+)
+def test_a_finding_names_only_what_is_there(check: Check, finding: Finding, said: str) -> None:
+    with pytest.raises(HarnessError) as caught:
+        check.measure(lambda attempt: finding)
+    assert str(caught.value) == said
+    assert check.finding is None
+
+
+def test_evidence_that_was_kept_may_be_named(check: Check) -> None:
+    name = check.record.keep("samples.txt", "1 2 3")
+    finding = Finding(expected="", observed="", verdict="passed", evidence=(name,))
+    assert check.measure(lambda attempt: finding).evidence == ("evidence/samples.txt",)
+
+
+def test_a_threshold_is_that_of_the_clusters_level(check: Check, cluster: Cluster) -> None:
+    assert check.threshold("ratio") == 2.0
+    cluster.facts = None
+    with pytest.raises(HarnessError) as caught:
+        check.threshold("ratio")
+    assert str(caught.value) == (
+        "the threshold 'ratio' depends on the cluster's level, but no cluster was started; "
+        "let the test ask for the cluster's fixture"
+    )
+
+
+def test_the_verdict_on_the_disk_is_an_error_until_the_end(run: LabRun) -> None:
+    assert (read_verdict(run.place).status, read_verdict(run.place).reason) == ("error", "the run did not finish")
+    for spec in (FIRST, SECOND):
+        run.settle(result_of(spec, GOOD, why=None, attempts=1, tiers=1))
+        assert read_verdict(run.place).status == "error"
+    assert read_verdict(run.place).points == 100
+    run.finish(START, None)
+    verdict = read_verdict(run.place)
+    assert (verdict.status, verdict.reason, verdict.points, verdict.ended) == ("passed", None, 100, START)

@@ -1,0 +1,145 @@
+"""The scorecard, whole: what a learner reads after a run."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from graders.machine import Machine
+from graders.report import render_scorecard
+from graders.rubric import CheckResult, Verdict
+
+PLACE = Path("results/03_vllm/20260901T120000Z-a1b2c3/verdict.json")
+STREAMS = CheckResult(
+    id="streams",
+    title="Streams are correct",
+    status="passed",
+    points=30,
+    max_points=30,
+    expected="every stream whole: lengths, finish reason, usage, [DONE]",
+    observed="64 of 64 streams are whole",
+    n=64,
+    why="Nothing else counts while answers are broken.",
+)
+THROUGHPUT = CheckResult(
+    id="throughput",
+    title="Throughput",
+    status="failed",
+    points=0,
+    max_points=40,
+    expected="at least 2 times the starter's tokens per second",
+    observed="1.102 times",
+    unit="times",
+    value=1.102,
+    n=5,
+    interval=(1.0211, 1.2),
+    confidence=0.95,
+    hint="Look at how many sequences one step serves.\nRaise max-num-seqs.",
+    why="A GPU that serves one request at a time is mostly idle: batching is what its memory bandwidth is for.",
+    attempts=2,
+    error_class="learner",
+)
+OBJECTIVE = CheckResult(
+    id="objective",
+    title="Service-level objective",
+    status="skipped",
+    points=0,
+    max_points=30,
+    observed="not measured, as 'Throughput' did not pass",
+)
+VERDICT = Verdict(
+    lab="03_vllm",
+    title="Serve a model within its service-level objective",
+    level="L1",
+    simulated=("GPUs",),
+    machine=Machine("cpu", 2, 4096, "6.1", "3.11.9", {}),
+    grader_version="0.1.0",
+    submission="ab12",
+    points=30,
+    max_points=100,
+    status="failed",
+    reason=None,
+    started=datetime(2026, 9, 1, tzinfo=UTC),
+    ended=datetime(2026, 9, 1, tzinfo=UTC),
+    traits={},
+    checks=(STREAMS, THROUGHPUT, OBJECTIVE),
+)
+SCORECARD = """\
+03_vllm: Serve a model within its service-level objective
+
+passed          30/30  Streams are correct
+  expected    every stream whole: lengths, finish reason, usage, [DONE]
+  observed    64 of 64 streams are whole (n = 64)
+
+failed           0/40  Throughput
+  expected    at least 2 times the starter's tokens per second
+  observed    1.102 times (n = 5; 95% interval 1.021 to 1.2 times; measured 2
+              times)
+  why         A GPU that serves one request at a time is mostly idle: batching
+              is what its memory bandwidth is for.
+  hint        Look at how many sequences one step serves.
+              Raise max-num-seqs.
+
+skipped          0/30  Service-level objective
+  observed    not measured, as 'Throughput' did not pass
+
+30/100 failed
+level L1; simulated: GPUs
+
+verdict, with evidence beside it:
+results/03_vllm/20260901T120000Z-a1b2c3/verdict.json
+"""
+
+
+def test_a_scorecard_is_this_text() -> None:
+    assert render_scorecard(VERDICT, PLACE) == SCORECARD
+
+
+def test_full_marks_are_said_in_one_line() -> None:
+    whole = msgspec.structs.replace(VERDICT, points=100, status="passed", checks=())
+    assert "\n100/100 passed\n" in render_scorecard(whole, PLACE)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_it_fits_and_has_no_escapes(width: int) -> None:
+    text = render_scorecard(VERDICT, PLACE, width=width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    assert "\x1b" not in text
+
+
+def test_colour_is_there_when_asked_for() -> None:
+    assert "\x1b[1;31mfailed" in render_scorecard(VERDICT, PLACE, color=True)
+
+
+def test_what_a_pod_said_steers_no_terminal_and_is_no_markup() -> None:
+    nasty = msgspec.structs.replace(STREAMS, observed="[bold]\x1b[2J\rowned", n=None)
+    text = render_scorecard(msgspec.structs.replace(VERDICT, checks=(nasty,)), PLACE)
+    assert "observed    [bold]\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}owned\n" in text
+
+
+def test_a_run_that_saw_no_cluster_says_so() -> None:
+    blind = msgspec.structs.replace(
+        VERDICT, level=None, simulated=None, status="error", reason="the run did not finish"
+    )
+    assert (
+        "30/100 error\nthe run did not finish\nno cluster was seen, so what is simulated is not known\n"
+        in render_scorecard(blind, PLACE)
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("infrastructure", "of the lab's infrastructure, not yours"),
+        ("harness", "of the grader, not yours"),
+    ],
+)
+def test_an_error_says_whose_fault_it_is(fault: str, said: str) -> None:
+    broken = msgspec.structs.replace(STREAMS, status="error", error_class=fault)
+    assert f"fault       {said}\n" in render_scorecard(msgspec.structs.replace(VERDICT, checks=(broken,)), PLACE)
+
+
+def test_a_real_cluster_simulates_nothing() -> None:
+    real = msgspec.structs.replace(VERDICT, level="L3", simulated=())
+    assert "\nlevel L3; simulated: nothing\n" in render_scorecard(real, PLACE)
