@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -81,12 +81,12 @@ def digest(files: Mapping[str, bytes]) -> str:
 def parse_values(text: str, name: str) -> dict[str, Any]:
     """Chart values from YAML text called `name`; see `Submission.values`."""
     try:
-        values = yaml.safe_load(text)
+        values = _PlainLoader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SubmissionError(
-            f"{name} is not YAML{where}: {error.problem or error.context}; correct it there"
+            f"{name} is not plain YAML{where}: {error.problem or error.context}; correct it there"
         ) from error
     except yaml.YAMLError as error:
         raise SubmissionError(f"{name} is not YAML: {' '.join(str(error).split())}; correct it") from error
@@ -102,6 +102,24 @@ def parse_values(text: str, name: str) -> dict[str, Any]:
             "write `key: value` lines"
         )
     return values
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases, a few of which stand for more values than fit in memory, and without double keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+            raise yaml.MarkedYAMLError(problem="an alias, where the value is to be written out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} a second time", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _refuse_strangers(folder: Path, lab: Lab) -> None:

@@ -12,7 +12,7 @@ BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "arrivals", "stats"),
     ("record", "lab", "machine", "submission"),
-    ("load", "streaming", "scrape", "rubric"),
+    ("http1", "load", "streaming", "scrape", "rubric"),
     ("report", "check"),
     ("plugin",),
 )

@@ -286,16 +286,16 @@ def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
     [
         (
             "a: b: c\n",
-            "values.yaml is not YAML at line 1, column 5: mapping values are not allowed here; correct it there",
+            "values.yaml is not plain YAML at line 1, column 5: mapping values are not allowed here; correct it there",
         ),
         (
             "a: 1\nb: [1,\n",
-            "values.yaml is not YAML at line 3, column 1: expected the node content, but found '<stream end>'; "
+            "values.yaml is not plain YAML at line 3, column 1: expected the node content, but found '<stream end>'; "
             "correct it there",
         ),
         (
             "a: !!python/object/apply:os.system [id]\n",
-            "values.yaml is not YAML at line 1, column 4: could not determine a constructor for the tag "
+            "values.yaml is not plain YAML at line 1, column 4: could not determine a constructor for the tag "
             "'tag:yaml.org,2002:python/object/apply:os.system'; correct it there",
         ),
         (
@@ -307,8 +307,21 @@ def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
             "values.yaml is not YAML: unacceptable character #x0000: special characters are not allowed in "
             '"<unicode string>", position 3; correct it',
         ),
+        (
+            "a: &a [1]\nb: [*a, *a]\n",
+            "values.yaml is not plain YAML at line 2, column 5: an alias, where the value is to be written out; "
+            "correct it there",
+        ),
+        (
+            "replicas: 1\nport: 80\nreplicas: 2\n",
+            "values.yaml is not plain YAML at line 3, column 1: the key 'replicas' a second time; correct it there",
+        ),
+        (
+            "? [1]\n: 2\n",
+            "values.yaml is not plain YAML at line 1, column 3: found unhashable key; correct it there",
+        ),
         ("a: 2024-13-45\n", "values.yaml is not YAML that can be read: month must be in 1..12; correct it"),
-        ("[" * 3000, "values.yaml is not YAML that can be read: it is nested too deeply; correct it"),
+        ("[" * 600, "values.yaml is not YAML that can be read: it is nested too deeply; correct it"),
     ],
 )
 def test_values_that_are_no_mapping_are_refused_with_the_place(text: str, said: str) -> None:
