@@ -18,8 +18,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from clusters.embedded.protos import Message
 from clusters.embedded.runtime import bubblewrap
 from clusters.embedded.runtime.errors import Refused, StartFailed
+from clusters.embedded.runtime.images import Image
 from clusters.embedded.runtime.logs import LogFile, Pump
 from clusters.embedded.runtime.plan import Plan
 from clusters.embedded.runtime.spawn import Running
@@ -44,6 +46,8 @@ class Container:
         id_: str,
         plan: Plan,
         *,
+        config: Message,
+        image: Image,
         pod: str,
         netns: str | None,
         folder: Path,
@@ -51,7 +55,11 @@ class Container:
         programs: dict[str, str],
         now: Callable[[], int],
     ) -> None:
-        """A container that is not started: its pod's id and network namespace, its own folder, its log's path."""
+        """A container that is not started, from the CRI's ContainerConfig.
+
+        `pod` and `netns` are its pod's id and network namespace, `folder` is its own; `now` is nanoseconds since 1970.
+        """
+        self.config, self.image = config, image
         self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
         self._netns, self._programs, self._now = netns, programs, now
         self._log = LogFile(log, now)

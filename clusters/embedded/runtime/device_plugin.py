@@ -33,7 +33,7 @@ class DevicePlugin:
         self._server: grpc.aio.Server | None = None
 
     async def run(self, interval: float = 0.05) -> None:
-        """Serves and registers until cancelled; looks every `interval` seconds whether the kubelet is a new one."""
+        """Serves and registers until cancelled; looks every `interval` s, 20 times as seldom once registered."""
         registered: tuple[int, int] | None = None
         try:
             while True:
@@ -42,7 +42,7 @@ class DevicePlugin:
                 serving = self._server is not None and (self._folder / ENDPOINT).exists()
                 if kubelet is not None and (kubelet != registered or not serving):
                     registered = kubelet if await self._register() else None
-                await asyncio.sleep(interval)
+                await asyncio.sleep(interval if registered is None else 20 * interval)
         finally:
             await self.stop()
 

@@ -5,6 +5,7 @@ refused by name, except what the cluster's traits list as not enforced (CPU and 
 groups) and a terminal, which comes with `kubectl attach`.
 """
 
+import os
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         uid=uid,
         gid=gid,
         capabilities=granted(uid, security.capabilities.add_capabilities, security.capabilities.drop_capabilities),
-        env=environment(image.env, {item.key: item.value for item in config.envs}, around.hostname, uid),
+        env=environment(image.env, {item.key: os.fsdecode(item.value) for item in config.envs}, around.hostname, uid),
         mounts=tuple([mount for mount in own if mount.target not in taken] + asked),
         devices=tuple((device.host_path, device.container_path) for device in config.devices),
         masked_files=_existing(security.masked_paths, Path.is_file),
@@ -80,6 +81,10 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         cwd=bubblewrap.normal(config.working_dir),
         nested=around.nested,
     )
+    if any("\0" in word for word in bubblewrap.arguments(box)):  # it would end a word of bubblewrap's argument list
+        raise Refused(
+            f"container {name!r} has a NUL character in its environment, mounts or working directory; remove it"
+        )
     command = program(name, config.command, config.args, image)
     return Plan(
         box, command, stop_signal(config.stop_signal, config), {p.rpartition("/")[2]: t for p, t in files.items()}

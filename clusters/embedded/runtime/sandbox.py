@@ -6,6 +6,7 @@ containers mount, for a pod cannot outlive the runtime's process.
 
 import asyncio
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -177,7 +178,8 @@ def refuse_unsupported(config: Message) -> None:
         wrong.append("hostIPC")
     if not on_node:
         wrong += [f"hostPort {port}" for port in _host_ports(config.port_mappings)]
-    wrong += [f"the sysctl {name}" for name in config.linux.sysctls if on_node or not name.startswith("net.")]
+    own = re.compile(r"net(\.[\w-]+)+")  # what lies in the pod's own network namespace
+    wrong += [f"the sysctl {name}" for name in config.linux.sysctls if on_node or not own.fullmatch(name)]
     if wrong:
         raise Refused(
             f"pod {config.metadata.namespace}/{config.metadata.name} asks for {' and '.join(wrong)}, which the "

@@ -7,6 +7,7 @@ user namespaces; the kubelet calls it. Limits: its containers end with it, so a 
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import shutil
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 import grpc
 
 from clusters import process
+from clusters.api import SpecError
 from clusters.embedded import protos
 from clusters.embedded.runtime import bubblewrap, errors, images, network, services, spawn
 from clusters.embedded.runtime.config import NodeConfig, read
@@ -30,6 +32,7 @@ CODES = {
     errors.TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StartFailed: grpc.StatusCode.UNKNOWN,  # as containerd answers
     process.CommandFailed: grpc.StatusCode.INTERNAL,
+    SpecError: grpc.StatusCode.INTERNAL,  # the list of images became unreadable
 }
 _PROGRAMS = ("bwrap", "ip", "nsenter")
 
@@ -40,6 +43,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     Raises:
         MachineError: a program is missing on this machine.
     """
+    os.umask(0o022)  # the containers inherit it
     programs = {name: spawn.find(name) for name in _PROGRAMS}
     state = Path(config.state)
     for folder in (state / "pods", state / "containers"):

@@ -47,7 +47,6 @@ class RuntimeService:
         self._api, self._config, self._images, self._pods = api, config, images, pods
         self._system, self._nested, self._programs = system, nested, programs
         self._new_id, self._now = new_id, now
-        self._configs: dict[str, tuple[Message, Image]] = {}
 
     async def Version(self, _request: Message, _context: object) -> Message:
         return self._api.VersionResponse(
@@ -84,7 +83,7 @@ class RuntimeService:
     async def PodSandboxStatus(self, request: Message, _context: object) -> Message:
         pod = self._pods.find(request.pod_sandbox_id)
         options = pod.config.linux.security_context.namespace_options
-        network = {"ip": pod.address} if pod.address else {}
+        network = {"ip": pod.address} if pod.address and pod.ready else {}
         status = self._api.PodSandboxStatus(
             **self._pod(pod), network=network, linux={"namespaces": {"options": options}}
         )
@@ -110,6 +109,8 @@ class RuntimeService:
         container = Container(
             id_,
             plan(config, image, self._around(pod, folder)),
+            config=config,
+            image=image,
             pod=pod.id,
             netns=pod.netns,
             folder=folder,
@@ -117,7 +118,6 @@ class RuntimeService:
             programs=self._programs,
             now=self._now,
         )
-        self._configs[id_] = config, image
         pod.containers[id_] = container
         return self._api.CreateContainerResponse(container_id=id_)
 
@@ -134,7 +134,6 @@ class RuntimeService:
 
     async def RemoveContainer(self, request: Message, _context: object) -> Message:
         await self._pods.remove_container(request.container_id)
-        self._configs.pop(request.container_id, None)
         return self._api.RemoveContainerResponse()
 
     async def ListContainers(self, request: Message, _context: object) -> Message:
@@ -144,14 +143,14 @@ class RuntimeService:
             for pod in self._pods.all()
             if wanted.pod_sandbox_id in {"", pod.id}
             for container in pod.containers.values()
-            if _matches(wanted, container.id, container.state, self._configs[container.id][0].labels)
+            if _matches(wanted, container.id, container.state, container.config.labels)
         ]
         rows = [self._api.Container(**self._container(each), pod_sandbox_id=each.pod) for each in found]
         return self._api.ListContainersResponse(containers=rows)
 
     async def ContainerStatus(self, request: Message, _context: object) -> Message:
         container = self._pods.container(request.container_id)
-        config, box = self._configs[container.id][0], container.plan.box
+        config, box = container.config, container.plan.box
         status = self._api.ContainerStatus(
             **self._container(container),
             started_at=container.started or 0,
@@ -222,7 +221,7 @@ class RuntimeService:
         }
 
     def _container(self, container: Container) -> dict[str, Any]:
-        config, image = self._configs[container.id]
+        config, image = container.config, container.image
         return {
             "id": container.id,
             "metadata": config.metadata,

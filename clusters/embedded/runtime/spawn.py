@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from clusters.api import MachineError
+from clusters.process import system_path
 
 
 class Running:
@@ -82,7 +83,7 @@ def find(program: str) -> str:
     Raises:
         MachineError: it is not on this machine.
     """
-    found = shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    found = shutil.which(program, path=system_path(os.environ))
     if found is None:
         raise MachineError(f"the program {program!r} is not on this machine; `gpulab doctor` says how to get it")
     return found

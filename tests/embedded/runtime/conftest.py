@@ -1,0 +1,178 @@
+"""The kubelet's APIs, and a node's runtime that runs for real."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import msgspec
+import pytest
+
+from clusters.embedded import protos
+from clusters.embedded.protos import Api, Message, Stub
+from clusters.embedded.runtime.config import NodeConfig
+from clusters.embedded.runtime.images import Entry, Image
+from clusters.process import Child, tail
+from clusters.wait import until
+
+MODULES = Path(__file__).parents[3] / "clusters" / "embedded" / "kubernetes"
+PROTOS = {
+    "cri": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
+    "deviceplugin": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
+}
+# What the holder does for a real node: a network with a route between pods, and a /run of its own.
+PREPARE = """
+mount -t tmpfs tmpfs /run && ip link set lo up && ip address add 172.30.0.1/32 dev lo
+echo 1 > /proc/sys/net/ipv4/ip_forward && exec "$@"
+"""
+
+
+@pytest.fixture(scope="session")
+def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The descriptor sets of the pinned modules, when Go has these in its cache."""
+    found = {}
+    for name, (module, path) in PROTOS.items():
+        if shutil.which("go") is None:
+            pytest.skip("Go is not on this machine, so the API files of the pinned modules are not at hand")
+        environ = {**os.environ, "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
+        folder = subprocess.run(
+            ["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=MODULES, env=environ, capture_output=True, text=True
+        ).stdout.strip()
+        if not folder:
+            pytest.skip(f"the module {module} is not in Go's cache; `gpulab up` downloads it")
+        found[name] = Path(folder) / path
+    target = tmp_path_factory.mktemp("descriptors")
+    protos.compile_protos(found, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def cri(descriptors: Path) -> Api:
+    return protos.load(descriptors / "cri.binpb")
+
+
+class Node:
+    """A runtime that serves, and the shortest way to speak to it."""
+
+    def __init__(self, api: Api, folder: Path, channel: grpc.Channel) -> None:
+        self.api, self.folder = api, folder
+        self.runtime: Stub = api.stub("RuntimeService", channel)
+        self.images: Stub = api.stub("ImageService", channel)
+
+    def pod_config(self, name: str, **fields: Message) -> Message:
+        config = {
+            "metadata": {"name": name, "uid": f"uid-{name}", "namespace": "default"},
+            "hostname": name,
+            "log_directory": str(self.folder / "logs" / name),
+            "linux": {"security_context": {"namespace_options": {"pid": self.api.CONTAINER}}},
+        }
+        return self.api.PodSandboxConfig(**{**config, **fields})
+
+    def pod(self, name: str, **fields: Message) -> str:
+        request = self.api.RunPodSandboxRequest(config=self.pod_config(name, **fields))
+        return str(self.runtime.RunPodSandbox(request).pod_sandbox_id)
+
+    def address(self, pod: str) -> str:
+        return str(
+            self.runtime.PodSandboxStatus(self.api.PodSandboxStatusRequest(pod_sandbox_id=pod)).status.network.ip
+        )
+
+    def create(self, pod: str, command: list[str], name: str = "main", **fields: Message) -> str:
+        config = {
+            "metadata": {"name": name},
+            "image": {"image": "docker.io/library/busybox:latest"},
+            "command": command,
+            "log_path": f"{name}.log",
+        }
+        request = self.api.CreateContainerRequest(
+            pod_sandbox_id=pod, config=self.api.ContainerConfig(**{**config, **fields})
+        )
+        return str(self.runtime.CreateContainer(request).container_id)
+
+    def start(self, pod: str, command: list[str], name: str = "main", **fields: Message) -> str:
+        container = self.create(pod, command, name, **fields)
+        self.runtime.StartContainer(self.api.StartContainerRequest(container_id=container))
+        return container
+
+    def status(self, container: str) -> Message:
+        return self.runtime.ContainerStatus(self.api.ContainerStatusRequest(container_id=container)).status
+
+    def ended(self, container: str) -> Message:
+        return until(
+            lambda: self.status(container),
+            lambda status: bool(status.state == self.api.CONTAINER_EXITED),
+            what="the container's end",
+            seconds=10,
+            interval=0.002,
+        )
+
+    def output(self, container: str) -> str:
+        """What a container printed, once it ended."""
+        log = Path(self.ended(container).log_path)
+        return "".join(line.split(" ", 3)[3] for line in log.read_text().splitlines(keepends=True))
+
+    def run(self, pod: str, command: list[str], **fields: Message) -> str:
+        return self.output(self.start(pod, command, **fields))
+
+
+@pytest.fixture(scope="session")
+def machine() -> None:
+    """Skips where the machine lacks what pods need."""
+    missing = [name for name in ("bwrap", "ip", "nsenter", "unshare") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"not on this machine: {', '.join(missing)}")
+    probe = ["unshare", *_flags(), "true"]
+    done = subprocess.run(probe, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"this machine does not allow namespaces: {done.stderr.strip()}")
+
+
+def images_file(folder: Path) -> Path:
+    """An images file with one image, which is the machine's own programs."""
+    image = Image("busybox:latest", f"sha256:{0:064}", command=("sh",), size=1)
+    (folder / "images.json").write_bytes(msgspec.json.encode([Entry(("busybox:*",), image)]))
+    return folder / "images.json"
+
+
+def _flags() -> list[str]:
+    return ["-nmpf"] if os.getuid() == 0 else ["-Urnmpf"]
+
+
+@pytest.fixture(scope="module")
+def node(descriptors: Path, cri: Api, machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One node's runtime in namespaces of its own; its end is part of every test that uses it."""
+    folder = tmp_path_factory.mktemp("node")
+    for name in ("logs", "state", "allowed"):
+        (folder / name).mkdir()
+    config = NodeConfig(
+        name="node-1",
+        socket=str(folder / "s"),
+        pods="10.244.1.0/24",
+        logs=str(folder / "logs"),
+        state=str(folder / "state"),
+        descriptors=str(descriptors),
+        images=str(images_file(folder)),
+        host_paths=(str(folder / "allowed"),),
+        kubelet=str(folder / "kubelet"),
+    )
+    (folder / "node.json").write_bytes(msgspec.json.encode(config))
+    server = [sys.executable, "-m", "clusters.embedded.runtime.server", str(folder / "node.json")]
+    argv = ["unshare", *_flags(), "--mount-proc", "--kill-child", "sh", "-c", PREPARE, "sh", *server]
+    child = Child(argv, log=folder / "log", env={**os.environ, "SECRET_OF_THE_HOST": "1"}, cwd=MODULES.parents[2])
+    try:
+        until(
+            lambda: (folder / "s").is_socket() or child.status() is not None,
+            bool,
+            what="the runtime's socket",
+            seconds=10,
+            interval=0.01,
+        )
+        assert child.status() is None, tail(folder / "log")
+        with grpc.insecure_channel(f"unix:{folder / 's'}") as channel:
+            yield Node(cri, folder, channel)
+    finally:
+        child.stop()
+    assert child.status() == 0, tail(folder / "log")

@@ -1,0 +1,36 @@
+"""NODE.json."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from clusters.api import SpecError
+from clusters.embedded.gpu import devices
+from clusters.embedded.runtime.config import NodeConfig, read
+
+CONFIG = NodeConfig(
+    name="n",
+    socket="/s",
+    pods="10.244.1.0/24",
+    logs="/l",
+    state="/st",
+    descriptors="/d",
+    images="/i",
+    gpus=devices("n", "Tesla-T4", 1),
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    (tmp_path / "node.json").write_bytes(msgspec.json.encode(CONFIG))
+    assert read(tmp_path / "node.json") == CONFIG
+    assert CONFIG.kubelet == "/var/lib/kubelet"
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    (tmp_path / "node.json").write_text('{"name": 1}')
+    with pytest.raises(SpecError) as caught:
+        read(tmp_path / "node.json")
+    assert str(caught.value) == (
+        f"{tmp_path}/node.json is no configuration of a node's runtime: Expected `str`, got `int` - at `$.name`"
+    )

@@ -1,0 +1,72 @@
+"""One container with the real bubblewrap, without a pod around it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from clusters.embedded.runtime.bubblewrap import Box, system
+from clusters.embedded.runtime.container import Container, State
+from clusters.embedded.runtime.errors import Refused
+from clusters.embedded.runtime.images import Image
+from clusters.embedded.runtime.plan import Plan
+from clusters.embedded.runtime.spawn import find
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("machine")]
+IMAGE = Image("busybox", "sha256:0", (), (), {}, (), 1)
+
+
+def container(folder: Path, command: str) -> Container:
+    box = Box(system(), "h", 0, 0, (), {"PATH": "/usr/bin:/bin"}, ())
+    plan = Plan(box, ("sh", "-c", command), 15, {})
+    programs = {"bwrap": find("bwrap")}
+    return Container(
+        "c",
+        plan,
+        config=None,
+        image=IMAGE,
+        pod="p",
+        netns=None,
+        folder=folder / "own",
+        log=folder / "log",
+        programs=programs,
+        now=time.time_ns,
+    )
+
+
+def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    async def scenario() -> Container:
+        made = container(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.01; done")
+        await made.start()
+        while not (tmp_path / "log").read_text():
+            await asyncio.sleep(0.001)
+        await made.stop(0.05)
+        return made
+
+    made = asyncio.run(scenario())
+    assert (made.state, made.exit_code, made.reason) == (State.EXITED, 137, "Error")
+
+
+def test_a_container_starts_once_and_can_be_forgotten(tmp_path: Path) -> None:
+    async def scenario() -> Container:
+        made = container(tmp_path, "exec sleep 1000")
+        await made.start()
+        with pytest.raises(Refused) as caught:
+            await made.start()
+        assert str(caught.value) == "container 'c' was already started"
+        await made.kill()
+        await made.kill()
+        made.forget()
+        return made
+
+    made = asyncio.run(scenario())
+    assert (made.state, made.init, (tmp_path / "own").exists()) == (State.EXITED, None, False)
+
+
+def test_one_that_never_started_stops_at_once(tmp_path: Path) -> None:
+    made = container(tmp_path, "true")
+    asyncio.run(made.stop(10))
+    assert (made.state, made.started, made.exit_code) == (State.CREATED, None, None)
+    with pytest.raises(Refused, match=r"^container 'c' does not run, so its log cannot be reopened$"):
+        made.reopen_log()

@@ -1,0 +1,167 @@
+"""What a container runs, from what the kubelet asks."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from clusters.embedded.protos import Api, Message
+from clusters.embedded.runtime.bubblewrap import Mount
+from clusters.embedded.runtime.errors import Refused
+from clusters.embedded.runtime.images import Bind, Image
+from clusters.embedded.runtime.plan import Plan, Surroundings, environment, plan, program, stop_signal, volume
+
+IMAGE = Image("vllm:1", "sha256:0", ("serve",), ("--help",), {"A": "image", "B": "image"}, (Bind("/h/v", "/opt/v"),), 1)
+
+
+def around(tmp_path: Path) -> Surroundings:
+    return Surroundings(
+        system=(),
+        hostname="web",
+        folder=tmp_path,
+        pod_files={"/etc/hostname": Path("/p/hostname")},
+        roots=(tmp_path,),
+        host_paths=(),
+        nested=False,
+    )
+
+
+def planned(api: Api, tmp_path: Path, **fields: Message) -> Plan:
+    return plan(api.ContainerConfig(**{"metadata": {"name": "c"}, **fields}), IMAGE, around(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "expected"),
+    [
+        ([], [], ("serve", "--help")),
+        ([], ["--port", "1"], ("serve", "--port", "1")),
+        (["sh"], [], ("sh",)),
+        (["sh"], ["-c", "x"], ("sh", "-c", "x")),
+    ],
+)
+def test_commands_replace_what_the_image_says(command: list[str], args: list[str], expected: tuple[str, ...]) -> None:
+    assert program("c", command, args, IMAGE) == expected
+
+
+def test_nothing_to_run_is_said() -> None:
+    with pytest.raises(Refused) as caught:
+        program("c", [], [], Image("empty:1", "sha256:0", (), (), {}, (), 1))
+    assert str(caught.value) == (
+        "container 'c' has nothing to run: the image empty:1 has no entry point; give the container a command"
+    )
+
+
+def test_the_pods_variables_win() -> None:
+    found = environment({"A": "image", "HOME": "/h"}, {"A": "pod"}, "web", 1000)
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert found == {"PATH": path, "HOSTNAME": "web", "HOME": "/h", "A": "pod"}
+
+
+def test_a_plan_has_the_files_and_the_image(cri: Api, tmp_path: Path) -> None:
+    security = {"run_as_user": {"value": 7}, "run_as_group": {"value": 8}, "readonly_rootfs": True}
+    made = planned(cri, tmp_path, linux={"security_context": security}, working_dir="/app/../srv")
+    assert made.files["passwd"].splitlines()[-1] == "user7:x:7:8::/:/bin/sh"
+    assert made.files["group"].splitlines()[-1] == "group8:x:8:"
+    assert (made.box.uid, made.box.gid, made.box.read_only_root, made.box.cwd) == (7, 8, True, "/srv")
+    assert made.box.mounts == (
+        Mount(f"{tmp_path}/passwd", "/etc/passwd", read_only=True),
+        Mount(f"{tmp_path}/group", "/etc/group", read_only=True),
+        Mount(f"{tmp_path}/nsswitch.conf", "/etc/nsswitch.conf", read_only=True),
+        Mount("/p/hostname", "/etc/hostname", read_only=True),
+        Mount("/h/v", "/opt/v", read_only=True),
+    )
+
+
+def test_a_pods_volume_replaces_a_file_of_ours(cri: Api, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    mounts = [{"container_path": "/etc/passwd", "host_path": str(tmp_path / "mine")}]
+    made = planned(cri, tmp_path, mounts=mounts)
+    assert [each for each in made.box.mounts if each.target == "/etc/passwd"] == [
+        Mount(f"{tmp_path}/mine", "/etc/passwd", read_only=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("security", "sentence"),
+    [
+        (
+            {"privileged": True},
+            "container 'c' asks for privileged: true; on the embedded cluster no container has rights over its node, "
+            "so remove it or use --cluster kind",
+        ),
+        (
+            {"namespace_options": {"target_id": "x"}},
+            "container 'c' is an ephemeral container in another's processes, which is not offered yet",
+        ),
+        ({"run_as_username": "me"}, "container 'c' names its user 'me'; give runAsUser a number"),
+    ],
+)
+def test_what_is_not_offered_is_refused_by_name(cri: Api, tmp_path: Path, security: Message, sentence: str) -> None:
+    with pytest.raises(Refused) as caught:
+        planned(cri, tmp_path, linux={"security_context": security})
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "sentence"),
+    [
+        ("/x", "", "container 'c' mounts an image at /x; the embedded cluster has no image volumes"),
+        ("/", "{}", "container 'c' mounts a volume at /; mount it at a folder below"),
+        ("/x", "{}/none", "container 'c' mounts the host folder {}/none, which does not exist"),
+        (
+            "/x",
+            "/etc",
+            "container 'c' mounts the host folder /etc (hostPath), which this cluster does not allow; add it to "
+            "hostPaths in cluster.yaml (now: empty) and start the cluster again",
+        ),
+        (
+            "/usr/no/such",
+            "{}",
+            "container 'c' mounts a volume at /usr/no/such; /usr is the machine's own, read-only, and has no such "
+            "folder, so choose another mountPath",
+        ),
+    ],
+)
+def test_mounts_that_cannot_be(cri: Api, tmp_path: Path, target: str, source: str, sentence: str) -> None:
+    mount = cri.Mount(container_path=target, host_path=source.format(tmp_path))
+    with pytest.raises(Refused) as caught:
+        volume("c", mount, (tmp_path,), ())
+    assert str(caught.value) == sentence.format(tmp_path)
+
+
+def test_a_link_out_of_an_allowed_folder_is_not_followed(cri: Api, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to("/etc")
+    with pytest.raises(Refused, match=r"does not allow; add it to hostPaths"):
+        volume("c", cri.Mount(container_path="/x", host_path=str(tmp_path / "data/link")), (), (tmp_path / "data",))
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("SIGNAL_RUNTIME_DEFAULT", signal.SIGTERM),
+        ("SIGNAL_SIGQUIT", signal.SIGQUIT),
+        ("SIGNAL_SIGCLD", signal.SIGCHLD),
+        ("SIGNAL_SIGRTMIN", signal.SIGRTMIN),
+        ("SIGNAL_SIGRTMINPLUS3", signal.SIGRTMIN + 3),
+        ("SIGNAL_SIGRTMAXMINUS2", signal.SIGRTMAX - 2),
+    ],
+)
+def test_stop_signals_have_the_cris_names(cri: Api, name: str, number: int) -> None:
+    assert stop_signal(getattr(cri, name), cri.ContainerConfig()) == number
+
+
+def test_every_stop_signal_of_the_cri_is_known(cri: Api) -> None:
+    values = cri.ContainerConfig.DESCRIPTOR.fields_by_name["stop_signal"].enum_type.values
+    assert all(0 < stop_signal(value.number, cri.ContainerConfig()) <= signal.SIGRTMAX for value in values)
+
+
+def test_values_of_any_bytes_pass_and_a_nul_cannot_add_arguments(cri: Api, tmp_path: Path) -> None:
+    made = planned(cri, tmp_path, envs=[{"key": "A", "value": b"caf\xc3\xa9 \xff"}])
+    assert os.fsencode(made.box.env["A"]) == b"caf\xc3\xa9 \xff"
+    with pytest.raises(Refused) as caught:
+        planned(cri, tmp_path, envs=[{"key": "A", "value": b"x\0--bind\0/\0/host"}])
+    assert str(caught.value) == (
+        "container 'c' has a NUL character in its environment, mounts or working directory; remove it"
+    )
