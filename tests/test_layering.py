@@ -11,8 +11,8 @@ PACKAGES = ("benchmarks", "clusters", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "arrivals", "stats"),
-    ("record", "lab", "machine", "submission", "plan", "process"),
-    ("http1", "sse", "load", "streaming", "scrape", "rubric"),
+    ("record", "lab", "machine", "submission", "process"),
+    ("http1", "sse", "plan", "workload", "load", "streaming", "scrape", "rubric"),
     ("report", "check"),
     ("plugin",),
 )
