@@ -12,7 +12,7 @@ BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "arrivals", "stats"),
     ("record", "lab", "machine", "submission", "process"),
-    ("http1", "sse", "plan", "workload", "load", "streaming", "scrape", "rubric"),
+    ("http1", "sse", "plan", "samples", "workload", "load", "streaming", "scrape", "rubric"),
     ("report", "check"),
     ("plugin",),
 )
