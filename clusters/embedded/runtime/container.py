@@ -197,7 +197,7 @@ def _second(init: int) -> int | None:
     The container's own /proc is asked, for kernels need not tell a process's children; until the container has one, the
     path leads to another /proc, on another device.
     """
-    proc = f"/proc/{init}/root/proc"
+    proc = f"/proc/{init}/root/proc"  # house: the kernel's name for a process's root, no home folder
     with contextlib.suppress(FileNotFoundError, ProcessLookupError, NotADirectoryError):
         if os.stat(proc).st_dev != os.stat("/proc").st_dev:  # noqa: PTH116 - no Path for a link into another namespace
             return os.open(f"{proc}/2", os.O_RDONLY | os.O_DIRECTORY)

@@ -4,7 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusters.embedded.runtime.logs import LONGEST, Lines, LogFile, Pump, timestamp
@@ -32,6 +32,7 @@ def test_a_long_line_is_split(length: int) -> None:
     assert b"".join(text for _, text in entries) == b"x" * length
 
 
+@settings(derandomize=True, database=None)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
 def test_nothing_is_lost_however_it_arrives(data: bytes, cuts: list[int]) -> None:
     lines, edges = Lines(), [0, *sorted(cuts), len(data)]
