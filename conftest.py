@@ -27,7 +27,7 @@ from graders.errors import InfrastructureError
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
-from graders.rubric import ClusterFacts
+from graders.rubric import ClusterFacts, ErrorClasses
 from graders.submission import submission_folder
 
 ROOT = Path(__file__).resolve().parent
@@ -94,7 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the grader's plugin with what only this file knows."""
     display = config.stash[_DISPLAY] = Display(sys.stderr)
     use = config.stash[_USE] = ClusterUse(config.option.cluster, _show(config))
-    errors = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
+    errors: ErrorClasses = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
     plugin = Plugin(
         labs=LABS,
         results=config.option.out.absolute(),

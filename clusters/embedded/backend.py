@@ -46,8 +46,8 @@ class Running(msgspec.Struct, frozen=True):
 class EmbeddedCluster:
     """A running embedded cluster; implements `clusters.api.Cluster`."""
 
-    def __init__(self, folder: Path, running: Running) -> None:
-        self._folder, self._running = folder, running
+    def __init__(self, folder: Path, running: Running, child: Child | None = None) -> None:
+        self._folder, self._running, self._child = folder, running, child
 
     @property
     def name(self) -> str:
@@ -95,6 +95,8 @@ class EmbeddedCluster:
         """Kills the holder, with which everything inside ends, and removes the state."""
         if start_time(self._running.pid) == self._running.started:
             kill_for_certain(self._running.pid)
+        if self._child:
+            self._child.wait()
         _remove(self._folder)
 
 
@@ -163,7 +165,7 @@ def start(
                     error.add_note(f"The logs of this start are in {_keep_logs(folder, env)}")
                 _remove(folder)
                 raise
-    return EmbeddedCluster(folder, running)
+    return EmbeddedCluster(folder, running, child)
 
 
 def find(name: str, env: Mapping[str, str]) -> EmbeddedCluster | None:

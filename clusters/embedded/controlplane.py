@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from clusters.api import StartError
 from clusters.embedded import network
@@ -137,13 +137,20 @@ def corefile(client: Path) -> str:
 """
 
 
+class Component(NamedTuple):
+    """A program that must run for as long as the cluster, and where it writes."""
+
+    child: Child
+    log: Path
+
+
 class ControlPlane:
-    """Starts the control plane's programs; `components` are all that run, by name."""
+    """Starts the control plane's programs; `components` are all that must run, nodes too, by name."""
 
     def __init__(self, files: Files, say: Callable[[str], None]) -> None:
         self.files, self._say = files, say
         self._admin = files.authority.issue("admin", "gpulab-admin", ["system:masters"])
-        self.components: dict[str, Child] = {}
+        self.components: dict[str, Component] = {}
 
     def kubeconfig(self, path: Path, server: str, name: str) -> None:
         """Writes the administrator's kubeconfig for `server`."""
@@ -218,15 +225,13 @@ class ControlPlane:
 
     def check(self) -> None:
         """Raises StartError when one of the programs has ended."""
-        for name, child in self.components.items():
+        for name, (child, log) in self.components.items():
             if (status := child.status()) is not None:
-                raise StartError(
-                    f"{name} ended with status {status}; its log {self.files.log(name)} ends with\n"
-                    f"{tail(self.files.log(name))}"
-                )
+                raise StartError(f"{name} ended with status {status}; its log {log} ends with\n{tail(log)}")
 
     def _start(self, name: str, argv: list[str], cwd: Path | None = None) -> None:
-        self.components[name] = Child(argv, log=self.files.log(name), cwd=cwd)
+        log = self.files.log(name)
+        self.components[name] = Component(Child(argv, log=log, cwd=cwd), log)
 
     def _wait(self, what: str, done: Callable[[], bool]) -> None:
         def look() -> bool:

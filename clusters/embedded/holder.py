@@ -23,7 +23,7 @@ import msgspec
 
 from clusters.api import ClusterError, ClusterSpec
 from clusters.embedded import controlplane, network, node
-from clusters.process import Child, run, tail
+from clusters.process import Child, run
 
 RUN = Path("/run/gpulab")
 
@@ -89,17 +89,17 @@ def main() -> NoReturn:
         report(Report(say=text, seconds=time.monotonic() - begun))
 
     try:
-        plane, nodes = _bring_up(job, say)
+        plane = _bring_up(job, say)
         report(Report(ready=True, seconds=time.monotonic() - begun))
         os.close(job.report)
-        _supervise(plane, nodes, wake)
+        _supervise(plane, wake)
     except ClusterError as error:
         _write_end(job, str(error))
         report(Report(error=str(error)))
     sys.exit(1)
 
 
-def _bring_up(job: Job, say: Callable[[str], None]) -> tuple[controlplane.ControlPlane, dict[str, Child]]:
+def _bring_up(job: Job, say: Callable[[str], None]) -> controlplane.ControlPlane:
     say("preparing namespaces and certificates")
     _mounts(job.keep)
     network.set_up(len(job.spec.nodes))
@@ -108,32 +108,23 @@ def _bring_up(job: Job, say: Callable[[str], None]) -> tuple[controlplane.Contro
     plane.start_store()
     threading.Thread(target=_keep_door, args=(job.door,), daemon=True).start()
     plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
-    nodes = {}
     described = [
         node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths)
         for index, spec in enumerate(job.spec.nodes, 1)
     ]
     plane.wait_for_api()
     for spec, file in zip(job.spec.nodes, described, strict=True):
-        nodes[spec.name] = _start_node(file)
+        plane.components[f"node {spec.name}"] = _start_node(file)
     plane.start_controllers(job.spec.nodes[0].name)
     plane.make_objects()
     plane.wait_until_ready([spec.name for spec in job.spec.nodes])
-    return plane, nodes
+    return plane
 
 
-def _start_node(file: Path) -> Child:
-    argv = [
-        "unshare",
-        "--mount",
-        "--propagation=private",
-        sys.executable,
-        "-P",
-        "-m",
-        "clusters.embedded.node",
-        str(file),
-    ]
-    return Child(argv, log=file.with_name("runtime.log"))
+def _start_node(file: Path) -> controlplane.Component:
+    module = [sys.executable, "-P", "-m", "clusters.embedded.node", str(file)]
+    log = file.with_name("runtime.log")
+    return controlplane.Component(Child(["unshare", "--mount", "--propagation=private", *module], log=log), log)
 
 
 def _mounts(keep: Sequence[str]) -> None:
@@ -181,23 +172,14 @@ def _wake_on_signals() -> int:
     return reading
 
 
-def _supervise(plane: controlplane.ControlPlane, nodes: dict[str, Child], wake: int) -> NoReturn:
+def _supervise(plane: controlplane.ControlPlane, wake: int) -> NoReturn:
     """Reaps what ends here (process 1 inherits orphans); raises once a component is among it."""
     while True:
         plane.check()
-        for name, child in nodes.items():
-            if (status := child.status()) is not None:
-                raise ClusterError(
-                    f"node {name} ended with status {status}; its log ends with\n{_node_log(plane, name)}"
-                )
-        _reap({child.pid for child in [*plane.components.values(), *nodes.values()]})
+        _reap({component.child.pid for component in plane.components.values()})
         select.select([wake], [], [], 60)
         with contextlib.suppress(BlockingIOError):
             os.read(wake, 4096)
-
-
-def _node_log(plane: controlplane.ControlPlane, name: str) -> str:
-    return tail(plane.files.state / "nodes" / name / "runtime.log")
 
 
 def _reap(ours: set[int]) -> None:

@@ -159,6 +159,8 @@ def main() -> None:
     job = json.loads(path.read_text())
     KUBELET.mkdir(parents=True, exist_ok=True)
     run(["mount", "--bind", job["folder"], str(KUBELET)])
+    # A container that root started could else write to the machine's nsenter while it is being entered (/proc/PID/exe).
+    run(["mount", "-o", "bind,ro", "/usr", "/usr"])
     config = msgspec.convert(job["runtime"], NodeConfig)
     sys.exit(asyncio.run(hold(config, job["kubelet"], path.with_name("kubelet.log"))))
 

@@ -1,0 +1,144 @@
+"""Fixtures that several test modules share: what this machine can do, and one embedded cluster for all of a session."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clusters import places, spec
+from clusters.api import MachineError
+from clusters.embedded import backend, build, doctor, prepare
+from clusters.embedded.backend import EmbeddedCluster
+from clusters.process import run
+from clusters.wait import until
+
+SPEC = """
+nodes:
+  - name: system
+  - name: gpu-1
+    gpus: {model: NVIDIA-L4, count: 2}
+    taints: [{key: nvidia.com/gpu, value: present, effect: NoSchedule}]
+    capacityType: spot
+  - name: gpu-2
+    gpus: {model: NVIDIA-L4, count: 2}
+    taints: [{key: nvidia.com/gpu, value: present, effect: NoSchedule}]
+"""
+
+
+def silent(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """Folder of the Kubernetes programs; built when they are not cached, as a cluster's start would."""
+    return build.programs(places.cache(os.environ), os.environ, silent)
+
+
+@pytest.fixture(scope="session")
+def helm(programs: Path) -> Path:
+    """The helm program."""
+    return programs / "bin" / "helm"
+
+
+@pytest.fixture(scope="session")
+def machine() -> None:
+    """Skips when this machine cannot hold an embedded cluster, and says why."""
+    try:
+        doctor.require()
+    except MachineError as error:
+        pytest.skip(f"no embedded cluster on this machine: {error}")
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Starts clusters whose state is in a folder of the test's own."""
+
+    programs: Path
+    images: Path
+    env: dict[str, str]
+
+    def start(self, name: str = "default", *, port: int = 0) -> EmbeddedCluster:
+        """A cluster of three nodes that dies with this process."""
+        file = Path(self.env["XDG_STATE_HOME"]) / "cluster.yaml"
+        file.write_text(SPEC)
+        return backend.start(
+            name,
+            spec.read(file),
+            programs=self.programs,
+            images=self.images,
+            env=self.env,
+            progress=silent,
+            port=port,
+        )
+
+
+@pytest.fixture(scope="session")
+def launcher(machine: None, programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Launcher:
+    """Starts clusters of this session's own."""
+    state = tmp_path_factory.mktemp("state")
+    env = {**os.environ, "XDG_STATE_HOME": str(state)}
+    images = prepare.prepare((), places.cache(os.environ), os.environ, silent)
+    return Launcher(programs, images, env)
+
+
+@pytest.fixture(scope="session")
+def embedded(launcher: Launcher) -> Iterator[EmbeddedCluster]:
+    """One running embedded cluster for all tests that leave it as they found it."""
+    cluster = launcher.start("shared")
+    yield cluster
+    cluster.stop()
+
+
+class Kubectl:
+    """The cluster's own kubectl, and what tests do with it."""
+
+    def __init__(self, cluster: EmbeddedCluster) -> None:
+        self._argv = [str(cluster.programs / "kubectl"), f"--kubeconfig={cluster.kubeconfig}"]
+
+    def __call__(self, *words: str, stdin: str = "") -> str:
+        """Output of a kubectl command."""
+        return run([*self._argv, *words], stdin=stdin, seconds=60)
+
+    def get(self, *words: str) -> Any:
+        """An object, or a list's items."""
+        found = json.loads(self("get", *words, "-o", "json"))
+        return found.get("items", found)
+
+    def wait_for(self, look: Callable[[], Any], done: Callable[[Any], bool], what: str) -> Any:
+        """Polls until `done`."""
+        return until(look, done, what=what, seconds=30, interval=0.1)
+
+    def phase(self, pod: str, wanted: str) -> Any:
+        """The pod once it is in that phase."""
+        return self.wait_for(
+            lambda: self.get("pod", pod), lambda found: found["status"]["phase"] == wanted, f"{pod} to be {wanted}"
+        )
+
+
+@pytest.fixture(scope="session")
+def kubectl(embedded: EmbeddedCluster) -> Kubectl:
+    """kubectl on the shared cluster."""
+    return Kubectl(embedded)
+
+
+def processes_with(words: str) -> list[int]:
+    """Process ids whose command line has these words, for proving that nothing is left."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if words.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def end(pid: int, number: signal.Signals) -> None:
+    """Sends a signal to a process."""
+    os.kill(pid, number)

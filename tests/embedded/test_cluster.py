@@ -1,0 +1,158 @@
+"""One embedded cluster, looked at with kubectl as a person would: nodes, pods, Services, DNS, GPUs, who gets in."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from clusters.embedded.backend import EmbeddedCluster
+from clusters.process import CommandFailed, run
+from tests.conftest import Kubectl
+
+pytestmark = pytest.mark.cluster
+GPU_TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists"}
+
+
+def pod(name: str, command: str, **spec: Any) -> str:
+    container = {"name": "main", "image": spec.pop("image", "python:3.12"), "command": ["sh", "-c", command]}
+    container |= spec.pop("container", {})
+    body = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]} | spec
+    return json.dumps(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": body}
+    )
+
+
+def test_the_programs_say_their_true_version(kubectl: Kubectl) -> None:
+    said = json.loads(kubectl("version", "-o", "json"))
+    assert said["clientVersion"]["gitVersion"] == said["serverVersion"]["gitVersion"]
+    assert said["serverVersion"]["gitVersion"].startswith("v1.37.")
+
+
+def test_nodes_are_ready_and_carry_what_cluster_yaml_says(kubectl: Kubectl) -> None:
+    nodes = {node["metadata"]["name"]: node for node in kubectl.get("nodes")}
+    assert sorted(nodes) == ["gpu-1", "gpu-2", "system"]
+    labels = nodes["gpu-1"]["metadata"]["labels"]
+    assert labels["nvidia.com/gpu.product"] == "NVIDIA-L4"
+    assert labels["nvidia.com/gpu.count"] == "2"
+    assert labels["gpulab/simulated"] == "true"
+    assert labels["karpenter.sh/capacity-type"] == "spot"
+    assert nodes["gpu-1"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    assert "nvidia.com/gpu" not in nodes["system"]["status"]["capacity"]
+
+
+def test_a_pod_runs_to_its_end_with_its_exit_code_and_log(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("ends", "echo out; echo err >&2; exit 7"))
+    found = kubectl.phase("ends", "Failed")
+    state = found["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (state["exitCode"], state["reason"]) == (7, "Error")
+    assert sorted(kubectl("logs", "ends").split()) == ["err", "out"]
+    kubectl("delete", "pod", "ends")
+
+
+def test_pods_reach_each_other_by_service_name_and_nothing_outside(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("web", "exec python3 -m http.server 80"))
+    kubectl("expose", "pod", "web", "--port=80")
+    kubectl.phase("web", "Running")
+    ask = (
+        "import socket, urllib.request as u\n"
+        "while True:\n"
+        "  try: print(u.urlopen('http://web', timeout=1).status); break\n"
+        "  except OSError: pass\n"
+        "try: socket.getaddrinfo('example.com', 80)\n"
+        "except OSError as error: print(error)\n"
+    )
+    kubectl("apply", "-f", "-", stdin=pod("asks", f'python3 -c "{ask}"'))
+    kubectl.phase("asks", "Succeeded")
+    assert kubectl("logs", "asks").splitlines() == ["200", "[Errno -2] Name or service not known"]
+    kubectl("delete", "pod/web", "pod/asks", "service/web")
+
+
+def test_each_gpu_is_given_to_one_pod(kubectl: Kubectl) -> None:
+    wants = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    names = [f"gpu-{number}" for number in range(5)]
+    for name in names:
+        text = pod(name, "echo $NVIDIA_VISIBLE_DEVICES; sleep 600", container=wants, tolerations=[GPU_TOLERATION])
+        kubectl("apply", "-f", "-", stdin=text)
+    running = kubectl.wait_for(
+        lambda: [each["metadata"]["name"] for each in kubectl.get("pods") if each["status"]["phase"] == "Running"],
+        lambda found: len(found) == 4,
+        "four of the five pods to run, as there are four devices",
+    )
+    devices = [
+        kubectl.wait_for(lambda name=name: kubectl("logs", name).strip(), bool, f"{name} to tell its device")  # type: ignore[misc]  # a lambda with a default has no type
+        for name in running
+    ]
+    assert len(set(devices)) == 4
+    assert all(device.startswith("GPU-") for device in devices)
+    kubectl("delete", "pods", *names, "--wait=false")
+
+
+def test_an_unknown_image_is_an_error_that_says_what_to_do(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("unknown", "true", image="example/unknown:1"))
+    waiting = kubectl.wait_for(
+        lambda: (
+            kubectl.get("pod", "unknown")["status"]
+            .get("containerStatuses", [{}])[0]
+            .get("state", {})
+            .get("waiting", {})
+        ),
+        lambda found: (
+            found.get("reason") in ("ErrImagePull", "ImagePullBackOff") and "example/unknown:1" in found["message"]
+        ),
+        "the image to be refused",
+    )
+    assert "python:3" in waiting["message"]
+    kubectl("delete", "pod", "unknown")
+
+
+def test_streams_are_refused_with_a_sentence(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("still", "sleep 600"))
+    kubectl.phase("still", "Running")
+    with pytest.raises(CommandFailed) as caught:
+        kubectl("exec", "still", "--", "true")
+    assert "Exec" in str(caught.value)
+    assert "Unimplemented" in str(caught.value)
+    kubectl("delete", "pod", "still")
+
+
+def test_a_container_has_no_power_over_the_cluster(kubectl: Kubectl) -> None:
+    probe = (
+        "for p in /proc/sys/kernel/core_pattern /proc/sys/net/ipv4/ip_forward /usr/x /etc/x; do"
+        " (echo 1 > $p) 2>/dev/null && echo wrote $p; done;"
+        " unshare -U true 2>/dev/null && echo nested; ip link add x type bridge 2>/dev/null && echo linked;"
+        " grep -c . /proc/net/dev; ls /proc | grep -c '^[0-9]'; grep NoNewPrivs /proc/self/status"
+    )
+    kubectl("apply", "-f", "-", stdin=pod("probe", probe))
+    kubectl.phase("probe", "Succeeded")
+    lines = kubectl("logs", "probe").splitlines()
+    assert not [line for line in lines if line.startswith(("wrote", "nested", "linked"))], lines
+    assert lines[-1].split() == ["NoNewPrivs:", "1"]
+    assert int(lines[-2]) < 10  # it sees its own processes only
+    kubectl("delete", "pod", "probe")
+
+
+def test_nobody_gets_in_without_a_certificate(embedded: EmbeddedCluster) -> None:
+    server = json.loads(embedded.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    unverified = ssl._create_unverified_context()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{server}/api", context=unverified, timeout=5)
+    caught.value.close()
+    assert caught.value.code == 401
+
+
+def test_a_kubelet_lets_nobody_in_without_a_certificate(embedded: EmbeddedCluster) -> None:
+    ask = (
+        "import ssl, urllib.request as u, urllib.error as e\n"
+        "try: u.urlopen('https://172.30.0.1:10250/pods', context=ssl._create_unverified_context(), timeout=5)\n"
+        "except e.HTTPError as error: print(error.code)\n"
+    )
+    assert run(embedded.enter(["python3", "-c", ask])).strip() == "401"
+
+
+def test_state_is_private(embedded: EmbeddedCluster) -> None:
+    folder = embedded.kubeconfig.parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert embedded.kubeconfig.stat().st_mode & 0o777 == 0o600
