@@ -120,7 +120,7 @@ def system_image(listing: Listing, prefix: Path | None) -> Image:
     """The image that is the machine's own programs; `prefix` is where its Python lies when not in the system."""
     own = prefix if listing.python else None
     return Image(
-        reference=listing.references[0].rstrip("*").removesuffix(":"),
+        reference=normal(listing.references[0].rstrip("*").removesuffix(":")),
         digest=f"sha256:{text_digest(*listing.references, *listing.command, str(own))}",
         command=listing.command,
         binds=(Bind(str(own.resolve()), str(own)),) if own else (),

@@ -120,7 +120,7 @@ def test_streams_are_refused_with_a_sentence(kubectl: Kubectl) -> None:
 
 def test_a_container_has_no_power_over_the_cluster(kubectl: Kubectl) -> None:
     probe = (
-        "for p in /proc/sys/kernel/core_pattern /proc/sys/net/ipv4/ip_forward /usr/x /etc/x; do"
+        "for p in /proc/sys/kernel/core_pattern /proc/sys/net/ipv4/ip_forward /usr/x /sys/x; do"
         " (echo 1 > $p) 2>/dev/null && echo wrote $p; done;"
         " unshare -U true 2>/dev/null && echo nested; ip link add x type bridge 2>/dev/null && echo linked;"
         " grep -c . /proc/net/dev; ls /proc | grep -c '^[0-9]'; grep NoNewPrivs /proc/self/status"
