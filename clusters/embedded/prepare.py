@@ -302,5 +302,5 @@ def _locked(work: Work, progress: Progress) -> Iterator[None]:
             except BlockingIOError:
                 waited = time.monotonic() - begun
                 progress(f"preparing {work.reference}: waiting for another gpulab that prepares it, {waited:.0f} s")
-                time.sleep(0.5)
+                time.sleep(0.1)
         yield
