@@ -1,0 +1,112 @@
+"""What a measurement will do, complete before the clock starts: target, requests, schedule, phases, time-outs.
+
+Place: lab checks build a `Plan`, `load.run` carries it out, the record keeps it whole. Limits: one target, HTTP/1.1
+without TLS, POST only.
+"""
+
+from itertools import pairwise
+
+import msgspec
+
+from graders.arrivals import Schedule
+from graders.errors import HarnessError
+from graders.streaming import Asked
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where requests go. `host` is an IP address, so that no name is looked up while measuring."""
+
+    host: str
+    port: int
+    path: str = "/v1/completions"
+    headers: dict[str, str] = {}
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds after which a request has failed, each from the start of its phase; `total` from sending."""
+
+    connect: float = 5.0
+    first_byte: float = 60.0
+    between_reads: float = 30.0
+    total: float = 300.0
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request: the bytes of its JSON body, and what its answer is held to."""
+
+    body: bytes
+    asked: Asked
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A measurement.
+
+    Attributes:
+        target: where requests go.
+        requests: the n-th belongs to the n-th planned time; in a closed loop of s streams, stream k sends the requests
+            k, k+s, k+2s and so on.
+        schedule: when. Arrivals that it plans after the window hold up the load while the window's last answers come.
+        ramp: seconds from t0 that are not measured.
+        window: seconds after the ramp that are measured.
+        drain: seconds after the window in which answers may still come; what has not ended then is unfinished.
+        connections: at most so many at once; a request that would need one more fails instead of waiting.
+        timeouts: per phase of a request.
+        seed: what `requests` were drawn from, for the record.
+    """
+
+    target: Target
+    requests: tuple[Request, ...]
+    schedule: Schedule
+    window: float
+    ramp: float = 0.0
+    drain: float = 30.0
+    connections: int = 1024
+    timeouts: Timeouts = Timeouts()
+    seed: int | None = None
+
+    @property
+    def window_end(self) -> float:
+        """End of the window in seconds from t0."""
+        return self.ramp + self.window
+
+    @property
+    def end(self) -> float:
+        """End of the drain in seconds from t0."""
+        return self.window_end + self.drain
+
+    def mistake(self) -> str | None:
+        """What makes this plan impossible, or None."""
+        streams, times = self.schedule.streams, self.schedule.times
+        if self.window <= 0 or self.ramp < 0 or self.drain < 0:
+            return f"ramp, window and drain are {self.ramp:g}, {self.window:g} and {self.drain:g} s"
+        count = len(self.requests)
+        if streams is not None and streams > min(self.connections, count):
+            return f"{streams} streams need as many connections and requests, not {self.connections} and {count}"
+        if len(times) > count:
+            return f"{len(times)} arrivals are planned, but only {count} requests are there"
+        if streams is None and not times:
+            return "no arrival is planned"
+        if any(later < sooner for sooner, later in pairwise(times)):
+            return "the planned times do not ascend"
+        return None
+
+    def check(self) -> None:
+        """Raises HarnessError when the plan is impossible."""
+        if mistake := self.mistake():
+            raise HarnessError(f"this load cannot be run: {mistake}; correct the plan")
+
+
+def encode_request(target: Target, request: Request, name: str) -> bytes:
+    """The bytes of one HTTP/1.1 request; `name` goes into X-Request-Id, for the server's logs."""
+    authority = f"[{target.host}]" if ":" in target.host else target.host
+    headers = {
+        "Host": f"{authority}:{target.port}",
+        "Content-Type": "application/json",
+        "Accept": "text/event-stream",
+        "Accept-Encoding": "identity",
+        "X-Request-Id": name,
+        "Content-Length": str(len(request.body)),
+        **target.headers,
+    }
+    lines = [f"POST {target.path} HTTP/1.1", *(f"{key}: {value}" for key, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body

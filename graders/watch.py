@@ -1,0 +1,82 @@
+"""Looks at the load client itself while it measures: loop lag, pauses, processor time.
+
+Place: a `client` has one; `samples` judges what it saw. Limits: one process; a pause shorter than a look may go unseen.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+from graders.plan import Plan
+from graders.samples import Health
+
+LOOK_SECONDS = 0.01
+"""How often the event loop's lag is looked at; time-outs are at every tenth look."""
+PAUSE_SECONDS = 0.005
+"""A lag from here on is kept with its time."""
+
+
+class Watch:
+    """Looks from `start` on; `each_tenth` is called with the time at every tenth look.
+
+    `ran_out` counts streams that had no request left before the window ended; the client adds to it.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        worker: int,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        each_tenth: Callable[[float], None],
+    ) -> None:
+        self.ran_out = 0
+        self._plan, self._worker, self._loop, self._clock, self._each_tenth = plan, worker, loop, clock, each_tenth
+        self._t0 = self._expected = 0.0
+        self._looks = 0
+        self._lags: list[float] = []
+        self._pauses: list[tuple[float, float]] = []
+        self._window: list[tuple[float, float]] = []
+
+    def start(self, t0: float) -> None:
+        """Begins to look; the window is counted from `t0`."""
+        self._t0 = t0
+        for moment in (self._plan.ramp, self._plan.window_end):
+            self._loop.call_later(max(0.0, t0 + moment - self._clock()), self._mark)
+        self._arm()
+
+    def health(self, *, uvloop: bool) -> Health:
+        """What was seen so far."""
+        while len(self._window) < 2:
+            self._mark()
+        (start, cpu_start), (end, cpu_end) = self._window
+        return Health(
+            worker=self._worker,
+            cpu=cpu_end - cpu_start,
+            wall=end - start,
+            lags=tuple(self._lags),
+            pauses=tuple(self._pauses),
+            ran_out=self.ran_out,
+            uvloop=uvloop,
+            nice=os.getpriority(os.PRIO_PROCESS, 0),
+        )
+
+    def _mark(self) -> None:
+        self._window.append((self._clock(), time.process_time()))
+
+    def _arm(self) -> None:
+        self._expected = self._clock() + LOOK_SECONDS
+        self._loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        now = self._clock()
+        lag, at = max(0.0, now - self._expected), now - self._t0
+        if self._plan.ramp <= at < self._plan.window_end:
+            self._lags.append(lag)
+        if lag >= PAUSE_SECONDS:
+            self._pauses.append((at, lag))
+        self._looks += 1
+        if self._looks % 10 == 0:
+            self._each_tenth(now)
+        self._arm()
