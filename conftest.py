@@ -12,14 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import kubernetes
 import msgspec
 import pytest
 
 from clusters import backends, spec
-from clusters.api import Cluster, ClusterError, ClusterSpec, Progress, SpecError
+from clusters.api import Charts, Cluster, ClusterError, ClusterSpec, Progress, SpecError
 from clusters.helm import Helm, ValuesRefused
 from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
@@ -157,13 +156,13 @@ def namespace(kube: kubernetes.client.ApiClient, lab: Lab, cluster: Cluster, pro
 
 
 @dataclass(frozen=True)
-class Charts:
-    """Installs charts from charts/ into this run's namespace."""
+class HelmCharts:
+    """Installs charts from charts/ into this run's namespace; implements `clusters.api.Charts`."""
 
     helm: Helm
     namespace: str
 
-    def install(self, release: str, chart: str, values: Mapping[str, Any]) -> None:
+    def install(self, release: str, chart: str, values: Mapping[str, object]) -> None:
         """Installs or upgrades a release; raises ValuesRefused or HelmFailed."""
         self.helm.install(release, CHARTS / chart, values, self.namespace)
 
@@ -171,7 +170,7 @@ class Charts:
 @pytest.fixture(scope="module")
 def charts(cluster: Cluster, namespace: str) -> Charts:
     """Helm for this run."""
-    return Charts(Helm(cluster.programs / "helm", cluster.kubeconfig), namespace)
+    return HelmCharts(Helm(cluster.programs / "helm", cluster.kubeconfig), namespace)
 
 
 def _client(cluster: Cluster) -> kubernetes.client.ApiClient:

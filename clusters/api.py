@@ -12,7 +12,7 @@ The error tree:
     └── ClusterLost        the cluster ended while it was in use
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -86,6 +86,17 @@ class Traits(msgspec.Struct, frozen=True):
     gpus: Literal["none", "simulated", "real"]
     users: Literal["real", "mapped"]
     not_enforced: tuple[str, ...]
+
+
+class Charts(Protocol):
+    """Helm, bound to one cluster and to one namespace of it: what a lab installs with."""
+
+    @property
+    def namespace(self) -> str:
+        """The run's own namespace."""
+
+    def install(self, release: str, chart: str, values: Mapping[str, object]) -> None:
+        """Installs or upgrades `release` from the chart of that name in charts/; raises ClusterError."""
 
 
 class Cluster(Protocol):
