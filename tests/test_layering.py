@@ -11,8 +11,8 @@ PACKAGES = ("benchmarks", "clusters", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "arrivals", "stats"),
-    ("record", "lab", "machine", "submission", "process"),
-    ("http1", "sse", "plan", "samples", "workload", "load", "streaming", "scrape", "rubric"),
+    ("record", "lab", "machine", "submission", "process", "pods"),
+    ("http1", "sse", "client", "plan", "samples", "watch", "workload", "load", "streaming", "scrape", "rubric"),
     ("report", "check"),
     ("plugin",),
 )

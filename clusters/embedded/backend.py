@@ -134,38 +134,45 @@ def start(
     with _lock(folder) as lock, _door(port) as door:
         _clear_stale(folder, progress)
         folder.mkdir(mode=0o700)
-        reading, writing = os.pipe()
-        with os.fdopen(reading, "rb") as reports:
-            keep = tuple(dict.fromkeys(str(path) for path in (folder, programs, images.parent, Path.cwd())))
-            job = holder.Job(
-                name=name,
-                state=str(folder),
-                programs=str(programs),
-                images=str(images),
-                spec=spec,
-                server=f"https://127.0.0.1:{door.getsockname()[1]}",
-                door=door.fileno(),
-                report=writing,
-                keep=keep,
-            )
-            file = write_private(folder / "holder.json", msgspec.json.encode(job))
-            with os.fdopen(writing, "wb"):
-                argv = holder.argv(file, root=_is_root())
-                fds = (lock.fileno(), door.fileno(), writing)
-                log = folder / "holder.log"
-                child = Child(argv, log=log, env=_clean(env), pass_fds=fds, detached=detached)
-            try:
+        keep = tuple(dict.fromkeys(str(path) for path in (folder, programs, images.parent, Path.cwd())))
+        job = holder.Job(
+            name=name,
+            state=str(folder),
+            programs=str(programs),
+            images=str(images),
+            spec=spec,
+            server=f"https://127.0.0.1:{door.getsockname()[1]}",
+            door=door.fileno(),
+            keep=keep,
+        )
+        child, reports = _start_holder(job, folder, lock, env, detached=detached)
+        try:
+            with reports:
                 _follow(reports, child, folder, progress)
-                running = Running(name, child.pid, start_time(child.pid) or 0, str(programs), traits(spec), spec)
-                write_private(folder / "cluster.json", msgspec.json.encode(running))
-            except BaseException as error:
-                kill_for_certain(child.pid)
-                child.wait()
-                if isinstance(error, StartError):
-                    error.add_note(f"The logs of this start are in {_keep_logs(folder, env)}")
-                _remove(folder)
-                raise
+            running = Running(name, child.pid, start_time(child.pid) or 0, str(programs), traits(spec), spec)
+            write_private(folder / "cluster.json", msgspec.json.encode(running))
+        except BaseException as error:
+            kill_for_certain(child.pid)
+            child.wait()
+            if isinstance(error, StartError):
+                error.add_note(f"The logs of this start are in {_keep_logs(folder, env)}")
+            _remove(folder)
+            raise
     return EmbeddedCluster(folder, running, child)
+
+
+def _start_holder(
+    job: holder.Job, folder: Path, lock: IO[str], env: Mapping[str, str], *, detached: bool
+) -> tuple[Child, IO[bytes]]:
+    """Starts the holder, which inherits lock and door; returns it and the pipe on which it reports."""
+    reading, writing = os.pipe()
+    reports = os.fdopen(reading, "rb")
+    with os.fdopen(writing, "wb"):
+        file = write_private(folder / "holder.json", msgspec.json.encode(msgspec.structs.replace(job, report=writing)))
+        argv = holder.argv(file, root=_is_root())
+        fds = (lock.fileno(), job.door, writing)
+        log = folder / "holder.log"
+        return Child(argv, log=log, env=_clean(env), pass_fds=fds, detached=detached), reports
 
 
 def find(name: str, env: Mapping[str, str]) -> EmbeddedCluster | None:

@@ -48,8 +48,8 @@ class Job(msgspec.Struct, frozen=True):
     spec: ClusterSpec
     server: str
     door: int
-    report: int
     keep: tuple[str, ...]
+    report: int = -1
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clusters.api import ClusterError, ClusterLost, SpecError
+from clusters.api import ClusterError, ClusterLost, ClusterSpec, NodeSpec, SpecError, StartError
 from clusters.embedded import backend
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import start_time
@@ -17,6 +17,7 @@ from clusters.wait import until
 from tests.conftest import Launcher, processes_with, silent
 
 pytestmark = pytest.mark.cluster
+ONE_NODE = ClusterSpec(nodes=(NodeSpec("only"),))
 
 
 def state_of(launcher: Launcher, name: str) -> Path:
@@ -104,7 +105,7 @@ def test_interrupting_a_start_leaves_nothing(launcher: Launcher) -> None:
     with pytest.raises(KeyboardInterrupt):
         backend.start(
             "interrupted",
-            backend.ClusterSpec(nodes=(backend_node(),)),
+            ONE_NODE,
             programs=launcher.programs,
             images=launcher.images,
             env=launcher.env,
@@ -120,9 +121,8 @@ def test_a_start_that_fails_says_why_and_keeps_its_logs(launcher: Launcher, tmp_
     broken = programs / "bin" / "etcd"
     broken.write_text("#!/bin/sh\necho no disk today >&2\nexit 5\n")
     broken.chmod(0o755)
-    spec = backend.ClusterSpec(nodes=(backend_node(),))
-    with pytest.raises(backend.StartError) as caught:
-        backend.start("failed", spec, programs=programs, images=launcher.images, env=launcher.env, progress=silent)
+    with pytest.raises(StartError) as caught:
+        backend.start("failed", ONE_NODE, programs=programs, images=launcher.images, env=launcher.env, progress=silent)
     log = state_of(launcher, "failed") / "logs" / "etcd.log"
     assert str(caught.value) == (
         f"the cluster did not start: etcd ended with status 5; its log {log} ends with\nno disk today"
@@ -146,7 +146,3 @@ def test_a_cluster_dies_with_the_process_that_started_it(launcher: Launcher) -> 
     done = subprocess.run(argv, env=launcher.env, capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     assert_nothing_left(launcher, "orphan")
-
-
-def backend_node() -> "backend.holder.node.NodeSpec":
-    return backend.holder.node.NodeSpec("only")

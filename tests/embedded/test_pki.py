@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from clusters.embedded.pki import Authority, kubeconfig, write_private
 
@@ -19,7 +20,7 @@ def test_a_client_is_its_common_name_and_groups(tmp_path: Path) -> None:
     cert = x509.load_pem_x509_certificate(pair.cert.read_bytes())
     assert cert.subject.rfc4514_string() == "CN=system:node:a,O=system:nodes"
     usage = cert.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert [each.dotted_string for each in usage] == [x509.ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string]
+    assert [each.dotted_string for each in usage] == [ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string]
 
 
 def test_a_server_has_its_names_and_addresses(tmp_path: Path) -> None:
