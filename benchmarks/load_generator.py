@@ -67,19 +67,14 @@ def main() -> None:
         for each in answers
         if each.stream.first_token is not None
     ]
-    figures = run.figures
-    print(
-        f"{options.streams} streams, {events / options.seconds:.0f} events/s, {len(answers)} answers, wrong: {run.wrong()}"
-    )
-    print(
-        f"client: {1e6 * cpu / events:.1f} µs of processor time per event (goal 10), {100 * figures.cpu_share:.0f} % of a core"
-    )
-    print(
-        f"reading afterwards: {1e6 * reading / all_events:.1f} µs per event; coalesced reads {100 * (figures.coalesced or 0):.2f} %"
-    )
-    print(
-        f"loop lag p99 {1000 * figures.loop_lag:.2f} ms; first token seen {1000 * statistics.median(late):.3f} ms after the stub wrote it (median)"
-    )
+    figures, rate = run.figures, events / options.seconds
+    print(f"{options.streams} streams, {rate:.0f} events/s, {len(answers)} answers, wrong: {run.wrong() or 'none'}")
+    print(f"client: {1e6 * cpu / events:.1f} µs of processor time per event (goal 10)")
+    print(f"processor use: {100 * figures.cpu_share:.0f} % of a core")
+    print(f"reading afterwards: {1e6 * reading / all_events:.1f} µs per event")
+    print(f"reads with more than one token: {100 * (figures.coalesced or 0):.2f} %")
+    print(f"loop lag p99: {1000 * figures.loop_lag:.2f} ms")
+    print(f"first token seen {1000 * statistics.median(late):.3f} ms after the stub wrote it (median)")
     print(f"limits of the client: {run.client_limits() or 'none'}")
 
 

@@ -3,8 +3,8 @@
 Place: `load` starts it, inside the cluster's network, and merges its file. It says `ready` once connected, is told t0
 on its standard input, says `done` when its file is written, and ends when that input closes. Limits: one thread.
 
-The hot path is `Connection.data_received`: one timestamp, two appends and the framing of each read. Everything else is
-done before t0 (requests are encoded, connections open, the garbage collector is off) or after the end (parsing).
+While it measures it does no more than it must: requests are encoded, connections of a closed loop open and the garbage
+collector off before t0, and answers are read after the end.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from graders.arrivals import shard
-from graders.http1 import Framer
+from graders.connection import Connection, Flight
 from graders.plan import Plan, encode_request
 from graders.process import die_with_parent
 from graders.samples import Sample
@@ -43,98 +43,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     out: str
 
 
-class Flight:
-    """One request on its way; what `Sample` says, while it is not known yet."""
-
-    __slots__ = ("connected", "index", "pieces", "planned", "resent", "sent", "started", "stream", "times")
-
-    def __init__(self, index: int, planned: float, started: float, stream: int | None) -> None:
-        self.index, self.planned, self.started, self.stream = index, planned, started, stream
-        self.connected: float | None = None
-        self.sent: float | None = None
-        self.resent = False
-        self.times: list[float] = []
-        self.pieces: list[bytes] = []
-
-
-class Connection(asyncio.Protocol):
-    """One connection, which carries one request at a time."""
-
-    __slots__ = ("client", "clock", "dropped", "flight", "framer", "freed", "transport", "used")
-
-    def __init__(self, client: "Client") -> None:
-        self.client, self.clock = client, client.clock
-        self.transport: asyncio.Transport
-        self.framer = Framer()
-        self.flight: Flight | None = None
-        self.used = self.dropped = False
-        self.freed = self.clock()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection stands."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are of no asyncio class
-
-    def send(self, flight: Flight) -> None:
-        """Sends a request."""
-        self.flight, self.framer = flight, Framer()
-        self.client.flying.add(self)
-        flight.sent = self.clock()
-        self.transport.write(self.client.encoded[flight.index])
-
-    def data_received(self, data: bytes) -> None:
-        """Keeps a read with its time; the last one of an answer frees the connection."""
-        now = self.clock()
-        flight = self.flight
-        if flight is None:
-            self.drop()
-            return
-        flight.times.append(now)
-        flight.pieces.append(data)
-        framer = self.framer
-        framer.feed(data)
-        if framer.ended or framer.fault:
-            self._free(flight, now)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone; a request on it has ended, or is sent again where the server never saw it."""
-        now, flight = self.clock(), self.flight
-        self.drop()
-        if flight is None:
-            return
-        self.flight = None
-        self.framer.close()
-        if self.framer.ended:
-            self.client.finish(flight, now, closed=True)
-        elif self.used and not flight.times and not flight.resent:
-            flight.resent = True
-            self.client.dispatch(flight, fresh=True)
-        else:
-            self.client.finish(flight, now, "connection reset" if exc else "connection closed", closed=True)
-
-    def fail(self, now: float, failure: str) -> None:
-        """Gives up the request on it, and the connection."""
-        flight, self.flight = self.flight, None
-        self.drop()
-        if flight:
-            self.client.finish(flight, now, failure)
-
-    def _free(self, flight: Flight, now: float) -> None:
-        self.flight, self.used, self.freed = None, True, now
-        self.client.flying.discard(self)
-        if self.framer.reusable:
-            self.client.idle.append(self)
-        else:
-            self.drop()
-        self.client.finish(flight, now)
-
-    def drop(self) -> None:
-        """Closes it, which makes room under the limit at once."""
-        if not self.dropped:
-            self.dropped = True
-            self.transport.abort()
-            self.client.forget(self)
-
-
 class Client:
     """All requests of one worker, from t0 to the end of the drain."""
 
@@ -143,7 +51,7 @@ class Client:
         self.mine = shard(job.plan.schedule, job.workers)[job.worker]
         self.limit = len(range(job.worker, job.plan.connections, job.workers))
         self.encoded = {index: self._encode(index) for index in self._indices()}
-        self.samples: list[Sample] = []
+        self._finished: list[tuple[Flight, float, str | None, bool, str | None]] = []
         self.idle: list[Connection] = []
         self.flying: set[Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
@@ -193,7 +101,7 @@ class Client:
         self, flight: Flight, now: float, failure: str | None = None, *, closed: bool = False, detail: str | None = None
     ) -> None:
         """Keeps the sample of a request that has ended, and lets its stream go on."""
-        self.samples.append(self._sample(flight, now, failure, closed=closed, detail=detail))
+        self._finished.append((flight, now, failure, closed, detail))
         if flight.stream is None or self._ended:
             self._running -= 1
             self._settle()
@@ -201,6 +109,10 @@ class Client:
             self.loop.call_later(RETRY_SECONDS, self._next, flight.stream, flight.index, None)
         else:
             self._next(flight.stream, flight.index, now)
+
+    def samples(self) -> list[Sample]:
+        """A sample of each request that has ended."""
+        return [_sample(self.t0, *each) for each in self._finished]
 
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -222,6 +134,8 @@ class Client:
                 connection.fail(now, f"no byte after {limits.first_byte:g} s")
             elif flight.times and now - flight.times[-1] > limits.between_reads:
                 connection.fail(now, f"nothing more for {limits.between_reads:g} s")
+            else:
+                connection.look_closer(now)
 
     def _indices(self) -> list[int]:
         """Requests that this worker may send."""
@@ -312,23 +226,23 @@ class Client:
             connection.fail(now, "unfinished when the drain ended")
         self._settle()
 
-    def _sample(self, flight: Flight, now: float, failure: str | None, *, closed: bool, detail: str | None) -> Sample:
-        t0 = self.t0
-        return Sample(
-            index=flight.index,
-            planned=flight.planned,
-            started=flight.started,
-            connected=None if flight.connected is None else flight.connected - t0,
-            sent=None if flight.sent is None else flight.sent - t0,
-            times=tuple(each - t0 for each in flight.times),
-            sizes=tuple(len(piece) for piece in flight.pieces),
-            data=b"".join(flight.pieces),
-            end=now - t0,
-            failure=failure,
-            detail=detail,
-            resent=flight.resent,
-            closed=closed,
-        )
+
+def _sample(t0: float, flight: Flight, now: float, failure: str | None, closed: bool, detail: str | None) -> Sample:
+    return Sample(
+        index=flight.index,
+        planned=flight.planned,
+        started=flight.started,
+        connected=None if flight.connected is None else flight.connected - t0,
+        sent=None if flight.sent is None else flight.sent - t0,
+        times=tuple(each - t0 for each in flight.times),
+        sizes=tuple(len(piece) for piece in flight.pieces),
+        data=b"".join(flight.pieces),
+        end=now - t0,
+        failure=failure,
+        detail=detail,
+        resent=flight.resent,
+        closed=closed,
+    )
 
 
 def main() -> None:
@@ -359,7 +273,7 @@ async def _work(job: Job, *, uvloop: bool) -> None:
     gc.disable()
     client.start(t0)
     await client.over.wait()
-    lines = [client.watch.health(uvloop=uvloop), *client.samples]
+    lines = [client.watch.health(uvloop=uvloop), *client.samples()]
     Path(job.out).write_bytes(msgspec.json.Encoder().encode_lines(lines))
     _say("done")
 

@@ -1,7 +1,7 @@
 """Follows the framing of one HTTP/1.1 answer as its bytes come in: where its body is and where it ends (RFC 9112).
 
-Place: the load client feeds each socket read to learn when a connection is free again; `streaming` feeds the same reads
-once more afterwards, so both agree. Limits: answers only, no trailers kept, no upgrade, no HTTP/2.
+Place: the load client learns from it when a connection is free again; `streaming` feeds it all reads afterwards.
+Limits: answers only, no trailers kept, no upgrade, no HTTP/2.
 """
 
 from typing import Literal
@@ -38,11 +38,16 @@ class Framer:
         """Whether the connection may carry another request."""
         return self.ended and self.fault is None and "close" not in self.headers.get("connection", "").lower()
 
+    @property
+    def chunked(self) -> bool:
+        """Whether more of a chunked body is to come."""
+        return self._part in ("size", "chunk", "trailer") and not self.ended
+
     def feed(self, data: bytes) -> bytes:
         """Takes bytes as they came from the socket; returns those of them that belong to the body."""
         if self._part == "head":
             data = self._head(data)
-        if self._part in ("size", "chunk", "trailer"):
+        if self.chunked:
             return self._chunked(data)
         if self._part == "length":
             return self._counted(data)
