@@ -12,6 +12,7 @@ request, completions and chat, text only. The definitions, which are the same in
 import bisect
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -199,7 +200,7 @@ class _Event(msgspec.Struct):
     choices: tuple[_Choice, ...] = ()
     usage: _Usage | None = None
     model: str | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Event)
@@ -250,8 +251,8 @@ class _Reader:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self.faults.append(f"event {number} is no chunk of an answer: {error}")
             return
-        if event.error is not None and bytes(event.error) != b"null":
-            self.error = self.error or _message(bytes(event.error))
+        if event.error is not None:
+            self.error = self.error or _words(event.error)
         self.model = self.model or event.model
         if event.usage:
             details = event.usage.prompt_tokens_details
@@ -298,9 +299,7 @@ def judge(stream: Stream, asked: Asked, *, client_pause: float = 0.0) -> list[st
     said = list(stream.faults)
     if stream.error:
         said.append(f"the stream carries an error: {stream.error}")
-    return (
-        said + _ending(stream, asked) + _counts(stream, asked) + _beginning(stream, asked) + _pace(stream, client_pause)
-    )
+    return said + _ending(stream, asked) + _counts(stream, asked) + _beginning(stream) + _pace(stream, client_pause)
 
 
 def _ending(stream: Stream, asked: Asked) -> list[str]:
@@ -332,9 +331,9 @@ def _counts(stream: Stream, asked: Asked) -> list[str]:
     return said
 
 
-def _beginning(stream: Stream, asked: Asked) -> list[str]:
+def _beginning(stream: Stream) -> list[str]:
     """Chunks before the first token, which would make it look early to other clients."""
-    if not asked.ids or stream.first_token is None:
+    if not stream.has_ids or stream.first_token is None:
         return []
     lead = list(itertools.takewhile(lambda chunk: not chunk.ids, stream.chunks))
     if not lead:
@@ -365,15 +364,15 @@ def _refusal(body: bytes) -> str | None:
 
 
 def _message(raw: bytes) -> str:
-    """The message of an error object, wrapped or not; else its text."""
+    """The message of an error object; else the beginning of the text."""
     try:
-        value = msgspec.json.decode(raw)
+        return _words(msgspec.json.decode(raw))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        value = None
-    if isinstance(value, dict):
-        inner = value.get("error")
-        value = inner if isinstance(inner, dict) else value
-        message = value.get("message") or value.get("detail") or inner
-        if isinstance(message, str):
-            return message
-    return value if isinstance(value, str) else raw.decode(errors="replace").strip()[:200]
+        return raw.decode(errors="replace").strip()[:200]
+
+
+def _words(value: object) -> str:
+    """The words of an error as OpenAI servers give it (an object with a message, wrapped or not), FastAPI, or a text."""
+    while isinstance(value, dict):
+        value = next((value[name] for name in ("error", "message", "detail") if value.get(name)), str(value))
+    return str(value)[:200]

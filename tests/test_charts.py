@@ -37,7 +37,7 @@ WRONG = [
     ("vllm", {"resources": {"limits": {"gpu": 1}}}, "at '/resources/limits': additional properties 'gpu' not allowed"),
     ("vllm", {"env": {"A-B": "x"}}, "at '/env': additional properties 'A-B' not allowed"),
     ("vllm", {"env": {"A": 1}}, "at '/env/A': got number, want string"),
-    ("vllm", {"replicas": -1}, "at '/replicas': minimum: got -1, want 0"),
+    ("vllm", {"replicaCount": -1}, "at '/replicaCount': minimum: got -1, want 0"),
     (
         "vllm",
         {"termination": {"gracePeriodSeconds": "30s"}},

@@ -112,9 +112,9 @@ def _bring_up(job: Job, say: Callable[[str], None]) -> controlplane.ControlPlane
         node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths)
         for index, spec in enumerate(job.spec.nodes, 1)
     ]
-    plane.wait_for_api()
     for spec, file in zip(job.spec.nodes, described, strict=True):
         plane.components[f"node {spec.name}"] = _start_node(file)
+    plane.wait_for_api()
     plane.start_controllers(job.spec.nodes[0].name)
     plane.make_objects()
     plane.wait_until_ready([spec.name for spec in job.spec.nodes])
