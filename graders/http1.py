@@ -35,8 +35,8 @@ class Framer:
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may carry another request."""
-        return self.ended and self.fault is None and "close" not in self.headers.get("connection", "").lower()
+        """Whether the connection may carry another request after this answer."""
+        return self.fault is None and "close" not in self.headers.get("connection", "").lower()
 
     @property
     def chunked(self) -> bool:

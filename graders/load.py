@@ -77,13 +77,13 @@ def _start(plan: Plan, number: int, count: int, enter: Callable[[Sequence[str]],
 
 
 def _await_ready(child: Child) -> None:
-    line = child.hear(START_SECONDS)
-    if line != "ready":
-        how = f"it said {line!r}" if line else f"its status is {child.status()}"
-        raise InfrastructureError(
-            f"the load generator did not start in the cluster's network within {START_SECONDS:g} s: {how}, "
-            f"and its log ends: {child.last_words()}"
-        )
+    if child.hear(START_SECONDS) == "ready":
+        return
+    status = child.status(1.0)
+    how = f"was not ready after {START_SECONDS:g} s" if status is None else f"ended with status {status}"
+    raise InfrastructureError(
+        f"the load generator could not start in the cluster's network: it {how}; its log ends: {child.last_words()}"
+    )
 
 
 def _follow(plan: Plan, t0: float, children: Sequence[Child], progress: Progress) -> None:

@@ -22,9 +22,9 @@ from graders.http1 import Framer
 BURST_TOKENS = 16
 """Answers with fewer tokens are not judged for bursts."""
 BURST_TAIL = 0.01
-"""A burst: at least half of the tokens in this last part of the time between first and last token."""
+"""A burst: half of the tokens or more in this last part of the time between first and last token, after a silence."""
 BURST_SECONDS = 0.1
-"""A wait shorter than this before a burst can be a pause of the machine."""
+"""A silence shorter than this before it can be a pause of the machine."""
 CLIENT_PAUSE = 0.005
 """Where the client itself paused this long (seconds), tokens that came together prove nothing."""
 
@@ -351,10 +351,11 @@ def _pace(stream: Stream, client_pause: float) -> list[str]:
     if first == last:
         paused = len(chunks) > 1 and client_pause >= CLIENT_PAUSE
         return [] if paused else [f"all {n} tokens came at once, so something held them back"]
-    tail = [chunk for chunk in chunks if chunk.time > first and chunk.time >= last - BURST_TAIL * (last - first)]
-    burst = sum(len(chunk.ids or (0,)) for chunk in tail)
-    if burst * 2 >= n and last - first >= BURST_SECONDS + client_pause:
-        return [f"{burst} of {n} tokens came in a burst at the end, {1000 * (last - first):.0f} ms after the first"]
+    start = next(place for place, chunk in enumerate(chunks) if chunk.time >= last - BURST_TAIL * (last - first))
+    burst = sum(len(chunk.ids or (0,)) for chunk in chunks[start:])
+    silence = chunks[start].time - chunks[start - 1].time
+    if burst * 2 >= n and silence >= BURST_SECONDS + 2 * client_pause:
+        return [f"{burst} of {n} tokens came in a burst at the end, after {1000 * silence:.0f} ms of silence"]
     return []
 
 
@@ -372,7 +373,7 @@ def _message(raw: bytes) -> str:
 
 
 def _words(value: object) -> str:
-    """The words of an error as OpenAI servers give it (an object with a message, wrapped or not), FastAPI, or a text."""
+    """The words of an error as OpenAI servers or FastAPI give it: an object with a message, wrapped or not, or text."""
     while isinstance(value, dict):
         value = next((value[name] for name in ("error", "message", "detail") if value.get(name)), str(value))
     return str(value)[:200]

@@ -30,7 +30,7 @@ def event(value: object) -> bytes:
 
 
 class Answer:
-    """One answer: chunks at received + TTFT + i·TPOT, whatever came before was late or not."""
+    """One answer: the i-th token at received + TTFT + i·TPOT, also where the one before was late."""
 
     def __init__(self, server: "Server", request: dict[str, Any], name: str) -> None:
         self.server, self.lie = server, request.get("stub", "honest")
@@ -38,17 +38,21 @@ class Answer:
         self.asked = int(request["max_tokens"])
         self.count = self.asked // 2 if self.lie == "truncated" else self.asked
         self.prompt = len(request["prompt"])
+        late = server.ttft + self.asked * server.tpot
+        self.moments = [server.ttft + index * server.tpot for index in range(self.count)]
+        if self.lie == "burst":
+            self.moments[1:] = [late] * (self.count - 1)
         self.sent = 0
         self.truth: Truth = {"received": time.monotonic(), "writes": []}
         server.truth[name] = self.truth
         server.transport.write(HEAD)
         if self.lie == "early_empty":
             server.transport.write(self.chunk("", [], None))
-        self.later(self.server.ttft)
+        self.later()
 
-    def later(self, offset: float) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(max(0.0, self.truth["received"] + offset - time.monotonic()), self.go)
+    def later(self) -> None:
+        moment = self.truth["received"] + self.moments[self.sent]
+        asyncio.get_running_loop().call_later(max(0.0, moment - time.monotonic()), self.go)
 
     def chunk(self, text: str, ids: list[int], finish: str | None) -> bytes:
         choice = {
@@ -66,11 +70,8 @@ class Answer:
     def go(self) -> None:
         if self.server.transport.is_closing():
             return
-        if self.lie == "burst" and self.sent == 1 and len(self.truth["writes"]) == 1:
-            self.truth["writes"].append([time.monotonic(), 0])
-            self.later(self.server.ttft + self.count * self.server.tpot)
-            return
-        for _ in range(self.count - self.sent if self.lie == "burst" and self.sent else 1):
+        self.token()
+        while self.sent < self.count and self.moments[self.sent] == self.moments[self.sent - 1]:
             self.token()
         if self.lie == "error_inside" and self.sent == 3:
             error = {"message": "CUDA out of memory", "type": "InternalServerError", "code": 500}
@@ -79,7 +80,7 @@ class Answer:
         elif self.lie == "cut" and self.sent == 3:
             self.server.transport.close()
         elif self.sent < self.count:
-            self.later(self.server.ttft + self.sent * self.server.tpot)
+            self.later()
         else:
             self.end()
 
@@ -118,7 +119,7 @@ class Server(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.buffer = b""
-        self.closes = False
+        self.closes = self.used = False
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -135,8 +136,11 @@ class Server(asyncio.Protocol):
             body = b'{"error":{"message":"the engine is dead","type":"ServiceUnavailable","code":503}}'
             head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
             self.transport.write(head.format(len(body)).encode() + body)
+        elif lie == "hangs_up" and self.used:
+            self.transport.close()
         elif lie != "silent":
             Answer(self, request, name)
+        self.used = True
 
     def answered(self) -> None:
         if self.closes:

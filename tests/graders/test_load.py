@@ -1,0 +1,354 @@
+"""The load generator against a stub server whose truth is known; each liar is named, each failure is a sample."""
+
+import math
+import os
+import signal
+import socket
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from clusters.wait import until
+from graders import arrivals, load, workload
+from graders.arrivals import Schedule
+from graders.errors import HarnessError, InfrastructureError
+from graders.plan import Plan, Request, Target, Timeouts, encode_request
+from graders.process import Child
+from graders.samples import FORMAT, Health, Run, Sample
+from graders.streaming import Asked
+
+TTFT, TPOT, TOKENS = 0.02, 0.005, 32
+LIES = {
+    "inflated": ["usage says 3200 tokens, the stream carried 32"],
+    "truncated": [
+        "it finished for 'stop'; with ignore_eos only 'length' ends an answer",
+        "32 tokens were asked for, 16 came",
+    ],
+    "no_done": ["the stream ended without data: [DONE]"],
+    "error_inside": [
+        "the stream carries an error: CUDA out of memory",
+        "no finish_reason came, so the answer was cut off",
+        "no usage came, though stream_options.include_usage asked for it",
+        "32 tokens were asked for, 3 came",
+    ],
+    "wrong_model": ["the model 'other' answered, 'stub' was asked"],
+    "cut": ["connection closed"],
+    "refused": ["the answer is HTTP 503, not 200: the engine is dead"],
+    "silent": ["no byte after 0.5 s"],
+    "honest": [],
+    "closes": [],
+}
+
+
+class Stub:
+    """A stub server, and what it says that it did."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.target = Target(host="127.0.0.1", port=int(child.hear(10) or 0))
+
+    def truth(self) -> dict[str, Any]:
+        self.child.tell("truth")
+        told: dict[str, Any] = msgspec.json.decode(self.child.hear(10) or "{}")
+        return told
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("load")
+
+
+@pytest.fixture(scope="module")
+def stub(folder: Path) -> Iterator[Stub]:
+    argv = [sys.executable, str(Path(__file__).with_name("stub_server.py")), str(TTFT), str(TPOT)]
+    with Child(argv, log=folder / "stub.log") as child:
+        yield Stub(child)
+
+
+def requests(count: int, seed: int = 1, **extra: object) -> tuple[Request, ...]:
+    return workload.completions(
+        seed=seed, count=count, ids=range(100, 9000), prompt_tokens=8, output_tokens=TOKENS, model="stub", extra=extra
+    )
+
+
+def plan_for(target: Target, schedule: Schedule, asked: tuple[Request, ...], **more: Any) -> Plan:
+    fields: dict[str, Any] = {"window": 0.3, "drain": 3.0, "seed": 1, **more}
+    return Plan(target=target, requests=asked, schedule=schedule, **fields)
+
+
+def errors_against_truth(run: Run, truth: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """TTFT from sending and TPOT of each measured answer, minus what the stub did."""
+    ttft, tpot = [], []
+    for each in run.measured:
+        times = [time - run.t0 for time, _ in truth[f"{run.seed}-{each.sample.index}"]["writes"]]
+        assert each.sample.sent is not None
+        assert each.tpot is not None
+        ttft.append(each.ttft_from_sent - (times[0] - each.sample.sent))
+        tpot.append(each.tpot - (times[-1] - times[0]) / (len(times) - 1))
+    return ttft, tpot
+
+
+@pytest.mark.parametrize("streams", [1, 16])
+def test_the_truth_is_recovered_at_1_and_16_streams(stub: Stub, folder: Path, streams: int) -> None:
+    plan = plan_for(stub.target, arrivals.closed(streams), requests(streams * 10, seed=streams), seed=streams, ramp=0.1)
+    run = load.run(plan, folder=folder)
+    assert run.wrong() == {}
+    ttft, tpot = errors_against_truth(run, stub.truth())
+    assert abs(statistics.median(ttft)) <= max(0.001, 0.02 * TTFT)
+    assert abs(statistics.median(tpot)) <= max(0.001, 0.02 * TPOT)
+    written = [time - run.t0 for each in stub.truth().values() for time, _ in each["writes"]]
+    inside = sum(plan.ramp <= time < plan.window_end for time in written)
+    assert run.tokens_in_window() == pytest.approx(inside, abs=max(2, 0.02 * inside))
+    assert len(run.samples) >= 2 * streams
+    assert list(folder.glob("load-*")) == []
+
+
+def test_open_arrivals_are_sent_when_planned_never_before(stub: Stub, folder: Path) -> None:
+    schedule = arrivals.poisson(60, 0.4, seed=5)
+    run = load.run(plan_for(stub.target, schedule, requests(len(schedule.times)), window=0.4), folder=folder, workers=2)
+    assert run.wrong() == {}
+    assert [each.index for each in run.samples] == list(range(len(schedule.times)))
+    assert [each.planned for each in run.samples] == list(schedule.times)
+    assert all(each.started >= each.planned for each in run.samples)
+    assert all(each.sent is not None and each.sent >= each.started for each in run.samples)
+    assert all(answer.ttft >= answer.ttft_from_sent for answer in run.answers)
+    assert [worker.worker for worker in run.workers] == [0, 1]
+    assert run.figures.planned_rate == run.figures.achieved_rate == len(schedule.times) / 0.4
+
+
+def test_every_liar_is_named_and_the_honest_are_not(stub: Stub, folder: Path) -> None:
+    asked = tuple(requests(1, seed=number, stub=lie)[0] for number, lie in enumerate(LIES))
+    limits = Timeouts(first_byte=0.5)
+    run = load.run(plan_for(stub.target, arrivals.closed(len(LIES)), asked, timeouts=limits), folder=folder)
+    assert {lie: list(answer.wrong) for lie, answer in zip(LIES, run.answers, strict=True)} == LIES
+    assert [answer.ttft for answer in run.answers if not answer.good] == [math.inf] * (len(LIES) - 2)
+
+
+def test_tokens_that_come_early_or_in_a_burst_are_named(stub: Stub, folder: Path) -> None:
+    asked = (*requests(1, seed=1, stub="early_empty"), *requests(1, seed=2, stub="burst"))
+    run = load.run(plan_for(stub.target, arrivals.closed(2), asked), folder=folder)
+    early, burst = run.answers
+    assert [words.partition(" came ")[0] for words in early.wrong] == ["an empty chunk without a token id"]
+    assert early.stream.first_token is not None
+    assert early.stream.first_token - (early.sample.sent or 0) >= TTFT
+    assert burst.wrong or any(worker.pauses for worker in run.workers)
+    assert all("tokens came in a burst at the end, after" in words for words in burst.wrong)
+
+
+def test_a_connection_closed_between_requests_is_opened_again(stub: Stub, folder: Path) -> None:
+    asked = tuple(requests(1, seed=number, stub="hangs_up")[0] for number in range(20))
+    run = load.run(plan_for(stub.target, arrivals.closed(1), asked, window=0.5), folder=folder)
+    assert run.wrong() == {}
+    assert [each.resent for each in run.samples] == [False] + [True] * (len(run.samples) - 1)
+    assert len(run.samples) >= 2
+
+
+def test_the_connection_limit_fails_requests_instead_of_delaying_them(stub: Stub, folder: Path) -> None:
+    schedule = Schedule(kind="constant", times=(0.0, 0.01, 0.02))
+    run = load.run(plan_for(stub.target, schedule, requests(3), connections=1), folder=folder, workers=1)
+    assert [each.failure for each in run.samples] == [None, "connection limit", "connection limit"]
+    assert "2 requests met the limit of 1 connections; raise it" in run.client_limits()
+
+
+def test_a_refused_connection_is_a_sample(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        target = Target(host="127.0.0.1", port=taken.getsockname()[1])
+        schedule = arrivals.constant(50, 0.1)
+        run = load.run(plan_for(target, schedule, requests(5), window=0.1), folder=folder)
+        closed = load.run(plan_for(target, arrivals.closed(1), requests(50), window=0.25), folder=folder)
+    assert [each.failure for each in run.samples] == ["connection refused"] * 5
+    assert run.ttft() == [math.inf] * 5
+    assert run.tokens_per_second() == 0
+    assert 2 <= len(closed.samples) <= 4
+
+
+def test_what_has_not_ended_with_the_drain_is_unfinished(stub: Stub, folder: Path) -> None:
+    schedule = Schedule(kind="constant", times=(0.0,))
+    run = load.run(plan_for(stub.target, schedule, requests(1), window=0.05, drain=0.01), folder=folder)
+    assert [each.failure for each in run.samples] == ["unfinished when the drain ended"]
+    assert run.samples[0].sent is not None
+
+
+def test_a_run_is_written_and_read_without_loss(stub: Stub, folder: Path, tmp_path: Path) -> None:
+    run = load.run(plan_for(stub.target, arrivals.closed(2), requests(40), window=0.1), folder=folder)
+    run.write(tmp_path / "run.jsonl")
+    again = Run.read(tmp_path / "run.jsonl")
+    assert again == run
+    assert (again.answers, again.figures, again.digest) == (run.answers, run.figures, run.digest)
+    with pytest.raises(HarnessError) as caught:
+        Run.decode(run.encode().replace(FORMAT.encode(), b"gpulab/load/v0", 1))
+    assert str(caught.value) == (
+        "these lines are a load run of format 'gpulab/load/v0' or were changed; this program reads 'gpulab/load/v1'"
+    )
+
+
+def test_a_worker_that_cannot_start_is_the_labs_infrastructure(folder: Path) -> None:
+    plan = plan_for(Target(host="127.0.0.1", port=1), arrivals.closed(1), requests(1))
+    with pytest.raises(InfrastructureError) as caught:
+        load.run(plan, enter=lambda _: ["sh", "-c", "echo no such namespace >&2; exit 3"], folder=folder, workers=1)
+    assert str(caught.value) == (
+        "the load generator could not start in the cluster's network: it ended with status 3; "
+        "its log ends: no such namespace"
+    )
+
+
+def test_an_interrupt_leaves_no_worker(stub: Stub, folder: Path) -> None:
+    def interrupt(text: str) -> None:
+        if text.startswith("measuring"):
+            assert len(processes_of(folder)) == 1
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load.run(
+            plan_for(stub.target, arrivals.closed(1), requests(1), window=60),
+            folder=folder,
+            progress=interrupt,
+            workers=1,
+        )
+    assert processes_of(folder) == []
+
+
+def test_workers_die_with_the_process_that_started_them(stub: Stub, folder: Path) -> None:
+    plan = plan_for(stub.target, arrivals.closed(1), requests(1), window=60)
+    (folder / "plan.json").write_bytes(msgspec.json.encode(plan))
+    script = (
+        "import msgspec, pathlib; from graders import load, plan\n"
+        f"folder = pathlib.Path({str(folder)!r})\n"
+        "plan = msgspec.json.decode((folder / 'plan.json').read_bytes(), type=plan.Plan)\n"
+        "load.run(plan, folder=folder, progress=lambda text: print(text, flush=True), workers=1)"
+    )
+    with Child([sys.executable, "-c", script], log=folder / "parent.log") as parent:
+        assert [parent.hear(20), parent.hear(20)] == ["starting the load generator", "measuring for 60 s"]
+        (worker,) = [each for each in processes_of(folder) if each != parent.pid]
+        os.kill(parent.pid, signal.SIGKILL)
+        until(lambda: worker in processes_of(folder), lambda there: not there, what="the worker to die", seconds=5)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes whose arguments name the folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            argv = place.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"graders.client" in argv and any(str(folder).encode() in each for each in argv):
+            found.append(int(place.parent.name))
+    return found
+
+
+def fake_run(schedule: Schedule, lateness: float, **health: Any) -> Run:
+    """A run of requests that were sent `lateness` late and refused."""
+    fields: dict[str, Any] = {"cpu": 1.0, "wall": 10.0, "lags": (0.0,), "ran_out": 0, **health}
+    worker = Health(worker=0, pauses=(), uvloop=True, nice=0, **fields)
+    plan = plan_for(Target(host="::1", port=1), schedule, requests(len(schedule.times)), window=10.0)
+    samples = [
+        Sample(index=index, planned=time, started=time + lateness, end=time + lateness, failure="connection refused")
+        for index, time in enumerate(schedule.times)
+    ]
+    return Run(plan, 0.0, 0.0, (worker,), tuple(samples))
+
+
+@pytest.mark.parametrize(
+    ("run", "bounds", "said"),
+    [
+        (fake_run(arrivals.constant(10, 10), 0.001), {"ttft": 0.01}, []),
+        (fake_run(arrivals.constant(10, 10), 0.02), {"ttft": 0.5}, []),
+        (fake_run(arrivals.constant(10, 10), 0.02), {}, []),
+        (
+            fake_run(arrivals.constant(10, 10), 0.02),
+            {"ttft": 0.2},
+            [
+                "1 % of the requests were 20.0 ms late or more, where 10.0 ms are allowed; "
+                "leave the client more processor time"
+            ],
+        ),
+        (
+            fake_run(arrivals.constant(10, 10), 0.0, lags=(0.0, 0.03)),
+            {"tpot": 0.001},
+            [
+                "1 % of the looks at the sockets were 30.0 ms late or more, where 2.0 ms are allowed; "
+                "leave the client more processor time"
+            ],
+        ),
+        (
+            fake_run(arrivals.constant(10, 10), 0.0, cpu=9.0),
+            {},
+            ["a worker used 90 % of a core, where 70 % are allowed; use more workers"],
+        ),
+        (
+            fake_run(arrivals.constant(10, 10), 0.5),
+            {"ttft": 20.0},
+            [
+                "9.50 requests/s were sent in the window, where 10.00 were planned",
+                "arrivals had a dispersion of 0.26, where 0.00 was planned",
+            ],
+        ),
+        (
+            fake_run(arrivals.constant(10, 10), 0.0, ran_out=2),
+            {},
+            ["2 streams had no request left before the window ended; give the plan more requests"],
+        ),
+    ],
+)
+def test_a_client_that_is_the_bottleneck_says_why(run: Run, bounds: dict[str, float], said: list[str]) -> None:
+    assert run.client_limits(**bounds) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"window": 0.0}, "ramp, window and drain are 0, 0 and 30 s"),
+        ({"schedule": arrivals.closed(9)}, "9 streams need as many connections and requests, not 1024 and 2"),
+        ({"schedule": arrivals.constant(3, 1)}, "3 arrivals are planned, but only 2 requests are there"),
+        ({"schedule": Schedule(kind="constant")}, "no arrival is planned"),
+        ({"schedule": Schedule(kind="constant", times=(2.0, 1.0))}, "the planned times do not ascend"),
+    ],
+)
+def test_an_impossible_plan_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    fields: dict[str, Any] = {"schedule": arrivals.constant(2, 1), "window": 1.0, **changes}
+    plan = Plan(target=Target(host="127.0.0.1", port=1), requests=requests(2), **fields)
+    with pytest.raises(HarnessError) as caught:
+        load.run(plan, folder=tmp_path)
+    assert str(caught.value) == f"this load cannot be run: {said}; correct the plan"
+
+
+def test_prompts_come_from_the_seed_and_begin_differently() -> None:
+    made = [msgspec.json.decode(each.body) for each in requests(200)]
+    assert len({tuple(each["prompt"][: workload.NONCE]) for each in made}) == 200
+    assert {len(each["prompt"]) for each in made} == {8}
+    assert requests(200) == requests(200)
+    assert requests(200) != requests(200, seed=2)
+    prompt = made[0].pop("prompt")
+    assert all(100 <= each < 9000 for each in prompt)
+    assert made[0] == {
+        "model": "stub",
+        "max_tokens": TOKENS,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "return_token_ids": True,
+    }
+    with pytest.raises(HarnessError) as caught:
+        workload.completions(seed=1, count=100, ids=range(3), prompt_tokens=8, output_tokens=1, model="m")
+    assert str(caught.value) == (
+        "100 prompts of 8 tokens from 3 ids cannot all begin differently; give at least 4 tokens and more ids"
+    )
+
+
+def test_a_request_is_plain_http() -> None:
+    target = Target(
+        host="fd00::1", port=80, path="/v1/completions", headers={"Host": "vllm", "Authorization": "Bearer x"}
+    )
+    assert encode_request(target, Request(body=b"{}", asked=Asked(tokens=1)), "1-2") == (
+        b"POST /v1/completions HTTP/1.1\r\nHost: vllm\r\nContent-Type: application/json\r\n"
+        b"Accept: text/event-stream\r\nAccept-Encoding: identity\r\nX-Request-Id: 1-2\r\nContent-Length: 2\r\n"
+        b"Authorization: Bearer x\r\n\r\n{}"
+    )
