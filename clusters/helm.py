@@ -67,5 +67,7 @@ def _refused(error: pyhelm3.errors.Error) -> bool:
 
 
 def _words(error: pyhelm3.errors.Error) -> str:
-    lines = str(error).removeprefix("Error: ").strip().splitlines()
-    return "\n".join(line for line in lines if not line.startswith("level="))
+    """What Helm said, once: it repeats its last message after "Error:", and logs with "level="."""
+    said = str(error).strip()
+    message = said.rpartition("\nError: ")[2] if "\nError: " in said else said.removeprefix("Error: ")
+    return "\n".join(line for line in message.splitlines() if not line.startswith("level="))

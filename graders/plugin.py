@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from graders import fixtures
 from graders.check import Check, LabRun
 from graders.errors import GraderError, HarnessError, InfrastructureError, SubmissionError
+from graders.fixtures import RUNS
 from graders.lab import Lab
 from graders.machine import Machine
 from graders.record import Record, run_id
@@ -39,7 +41,6 @@ from graders.submission import Submission, read_submission
 INTERRUPTED = "the run was interrupted"
 
 
-_RUNS = pytest.StashKey[dict[Path, LabRun]]()
 _CHECK = pytest.StashKey[Check]()
 _PROBLEM = pytest.StashKey[str]()
 
@@ -90,23 +91,9 @@ class Plugin:
             raise HarnessError(f"{request.node.name} is no check of a lab, so it cannot use the fixture `check`")
         return found
 
-    @pytest.fixture(scope="module")
-    def lab(self, request: pytest.FixtureRequest) -> Lab:
-        """The lab this test belongs to."""
-        return _run_of(request).lab
-
-    @pytest.fixture(scope="module")
-    def record(self, request: pytest.FixtureRequest) -> Record:
-        """The record of the run."""
-        return _run_of(request).record
-
-    @pytest.fixture(scope="module")
-    def submission(self, request: pytest.FixtureRequest) -> Submission:
-        """The submission that is graded; raises SubmissionError when it was refused."""
-        found = _run_of(request).submission
-        if isinstance(found, SubmissionError):
-            raise found
-        return found
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Has pytest load the fixtures that last for a lab's whole test file."""
+        config.pluginmanager.register(fixtures, "gpulab-fixtures")
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Keeps pytest from importing anything in a lab's folder but its own test file."""
@@ -137,7 +124,7 @@ class Plugin:
         """Starts the record of each lab that was collected."""
         if not session.config.option.collectonly:
             runs = {path: self._begin(lab) for path, lab in self._found.items()}
-            session.config.stash[_RUNS] = runs
+            session.config.stash[RUNS] = runs
             for path, run in runs.items():
                 _bind(run, [item for item in session.items if item.path == path])
 
@@ -220,7 +207,7 @@ class Plugin:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Writes the verdicts, after the last fixture was torn down, and sets the exit status by them."""
-        runs = session.config.stash.get(_RUNS, {})
+        runs = session.config.stash.get(RUNS, {})
         broken = "pytest had an internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else None
         for run in runs.values():
             run.finish(self._now(), INTERRUPTED if self._interrupted else broken)
@@ -232,7 +219,7 @@ class Plugin:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """Prints the scorecards."""
         here = config.invocation_params.dir
-        for run in config.stash.get(_RUNS, {}).values():
+        for run in config.stash.get(RUNS, {}).values():
             place = run.place.relative_to(here) if run.place.is_relative_to(here) else run.place
             terminalreporter.section("scorecard")
             terminalreporter.write(render_scorecard(run.verdict, place, color=terminalreporter.hasmarkup))
@@ -288,13 +275,6 @@ def _rank(lab: Lab | None, item: pytest.Item) -> int:
     ids = [check.id for check in lab.checks] if lab else []
     name = _check_id(item)
     return ids.index(name) if name in ids else len(ids)
-
-
-def _run_of(request: pytest.FixtureRequest) -> LabRun:
-    found = request.config.stash.get(_RUNS, {}).get(request.path)
-    if found is None:
-        raise HarnessError(f"{request.path.name} is no lab's test file, so it cannot use the fixtures of a graded run")
-    return found
 
 
 def _parts_below(folder: Path, path: Path) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "arrivals", "stats"),
     ("record", "lab", "machine", "submission", "process", "pods"),
-    ("http1", "sse", "client", "plan", "samples", "watch", "workload", "load", "streaming", "scrape", "rubric"),
-    ("report", "check"),
+    ("http1", "sse", "client", "connection", "plan", "samples", "watch", "workload", "load", "streaming", "scrape", "rubric"),
+    ("report", "check", "fixtures"),
     ("plugin",),
 )
 OWN = ("clusters", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
