@@ -34,7 +34,7 @@ CODES = {
     process.CommandFailed: grpc.StatusCode.INTERNAL,
     SpecError: grpc.StatusCode.INTERNAL,  # the list of images became unreadable
 }
-_PROGRAMS = ("bwrap", "ip", "nsenter")
+_PROGRAMS = ("bwrap", "ip", "nice", "nsenter")
 
 
 async def serve(config: NodeConfig, stop: asyncio.Event) -> None:

@@ -20,7 +20,7 @@ IMAGE = Image("busybox", "sha256:0", (), (), {}, (), 1)
 def container(folder: Path, command: str) -> Container:
     box = Box(system(), "h", 0, 0, (), {"PATH": "/usr/bin:/bin"}, ())
     plan = Plan(box, ("sh", "-c", command), 15, {})
-    programs = {"bwrap": find("bwrap")}
+    programs = {name: find(name) for name in ("bwrap", "nice")}
     return Container(
         "c",
         plan,
