@@ -31,6 +31,7 @@ from clusters.process import Child, CommandFailed, run, tail
 
 _MARKER = "complete.json"
 _GB = 1e9
+_FULL_GB = 0.05  # less free space than this is none
 _BASE = "import json, sys; print(json.dumps([sys.base_prefix, sys.base_exec_prefix]))"
 
 
@@ -170,7 +171,7 @@ def _build(work: Work, env: Mapping[str, str], progress: Progress, machine: Mach
         try:
             _follow(argv, clean, log, lambda state: progress(f"preparing {work.reference}: {says}, {state}"))
         except CommandFailed as error:
-            raise MachineError(_failure(work, says, error)) from error
+            raise MachineError(_failure(work, says, error, machine)) from error
 
     do("making its environment", [uv, "venv", "--python", sys.executable, str(work.folder / "env")])
     do("installing its packages", [*install, "--compile-bytecode", "--requirements", str(work.lock)])
@@ -237,9 +238,10 @@ def _require_space(work: Work, machine: Machine) -> None:
         )
 
 
-def _failure(work: Work, says: str, error: CommandFailed) -> str:
-    if os.strerror(errno.ENOSPC) in error.output:
-        free = shutil.disk_usage(work.folder.parent).free / _GB
+def _failure(work: Work, says: str, error: CommandFailed, machine: Machine) -> str:
+    free = machine.free_bytes(work.folder.parent) / _GB
+    # Its words may not have found room on the full disk either.
+    if os.strerror(errno.ENOSPC) in error.output or free < _FULL_GB:
         return (
             f"no space was left on the disk while {says} for the image {work.reference}, which needs "
             f"{work.recipe.variants[work.variant].gigabytes:.1f} GB in {work.folder.parent} (now free: {free:.1f} GB) "
