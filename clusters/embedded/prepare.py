@@ -162,12 +162,12 @@ def _make(work: Work, env: Mapping[str, str], progress: Progress, machine: Machi
 
 def _build(work: Work, env: Mapping[str, str], progress: Progress, machine: Machine) -> Image:
     log = work.folder.with_suffix(".log")
-    log.write_bytes(b"")
     clean = {name: text for name, text in env.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     uv, python = machine.uv(env), str(work.python)
     install = [uv, "pip", "install", "--python", python, "--require-hashes", "--no-deps", "--only-binary", ":all:"]
 
     def do(says: str, argv: Sequence[str]) -> None:
+        log.write_bytes(b"")  # of one program at a time, the one that may fail
         try:
             _follow(argv, clean, log, lambda state: progress(f"preparing {work.reference}: {says}, {state}"))
         except CommandFailed as error:
