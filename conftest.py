@@ -41,7 +41,7 @@ class ClusterUse:
     def __init__(self, backend: str, progress: Progress) -> None:
         self._backend, self._progress = backend, progress
         self.cluster: Cluster | None = None
-        self._ours = False
+        self.ours = False
 
     def get(self, lab: Lab) -> Cluster:
         """The cluster to grade `lab` on."""
@@ -52,7 +52,7 @@ class ClusterUse:
                 backends.prepare(self._backend, lab.needs.images, env=os.environ, progress=self._progress)
                 self.cluster = found
             else:
-                self.cluster, self._ours = self._launch(wanted, lab.needs.images), True
+                self.cluster, self.ours = self._launch(wanted, lab.needs.images), True
             _check_needs(self.cluster, lab)
         return self.cluster
 
@@ -76,7 +76,7 @@ class ClusterUse:
 
     def end(self) -> None:
         """Ends the cluster if this session launched it."""
-        if self.cluster and self._ours:
+        if self.cluster and self.ours:
             self.cluster.stop()
         self.cluster = None
 
@@ -140,13 +140,17 @@ def kube(cluster: Cluster) -> Iterator[kubernetes.client.ApiClient]:
 
 
 @pytest.fixture(scope="module")
-def namespace(kube: kubernetes.client.ApiClient, lab: Lab, cluster: Cluster, progress: Progress) -> Iterator[str]:
-    """A fresh namespace for this run; it is removed afterwards, and its end waited for."""
+def namespace(
+    pytestconfig: pytest.Config, kube: kubernetes.client.ApiClient, lab: Lab, cluster: Cluster, progress: Progress
+) -> Iterator[str]:
+    """A fresh namespace for this run; unless the cluster ends anyway, it is removed and its end waited for."""
     core = kubernetes.client.CoreV1Api(kube)
     labels = {"gpulab/lab": lab.name}
     metadata = kubernetes.client.V1ObjectMeta(generate_name=f"{lab.name.replace('_', '-')}-", labels=labels)
     name = core.create_namespace(kubernetes.client.V1Namespace(metadata=metadata)).metadata.name
     yield name
+    if pytestconfig.stash[_USE].ours:
+        return
     with suppress(ClusterError):
         cluster.check()
         progress(f"removing the namespace {name}")

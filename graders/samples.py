@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 
@@ -21,6 +21,8 @@ from graders.arrivals import digest
 from graders.errors import HarnessError
 from graders.plan import Plan
 from graders.streaming import Asked, Stream, judge, parse
+
+Scheduling = Literal["real-time", "normal"]
 
 FORMAT = "gpulab/load/v1"
 
@@ -94,7 +96,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
     `cpu` and `wall` are seconds in the window; `lags` how late its event loop was each time it looked in the window,
     in seconds; `pauses` (time, lag) of the long ones at any time; `ran_out` streams that had no request left before the
-    window ended; `uvloop` and `nice` how it ran.
+    window ended; `uvloop` and `scheduling` how it ran.
     """
 
     worker: int
@@ -104,7 +106,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     pauses: tuple[tuple[float, float], ...]
     ran_out: int
     uvloop: bool
-    nice: int
+    scheduling: Scheduling
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ def processes_of(folder: Path) -> list[int]:
 def fake_run(schedule: Schedule, lateness: float, **health: Any) -> Run:
     """A run of requests that were sent `lateness` late and refused."""
     fields: dict[str, Any] = {"cpu": 1.0, "wall": 10.0, "lags": (0.0,), "ran_out": 0, **health}
-    worker = Health(worker=0, pauses=(), uvloop=True, nice=0, **fields)
+    worker = Health(worker=0, pauses=(), uvloop=True, scheduling="normal", **fields)
     plan = plan_for(Target(host="::1", port=1), schedule, requests(len(schedule.times)), window=10.0)
     samples = [
         Sample(index=index, planned=time, started=time + lateness, end=time + lateness, failure="connection refused")
