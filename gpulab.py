@@ -116,15 +116,27 @@ def run_kubeconfig(options: argparse.Namespace) -> int:
 
 def run_start(options: argparse.Namespace) -> int:
     """Copies starter/ to work/LAB."""
+    target = copy_starter(options.lab, WORK)
+    lab = target.name
+    print(f"Your files are in {target}. Read labs/{lab}/README.md, edit them, then: gpulab grade {lab}")
+    return 0
+
+
+def copy_starter(name: str, work: Path) -> Path:
+    """Copies a lab's starter files to a folder of its name in `work`, and returns that folder.
+
+    Raises:
+        UnknownLab: there is no such lab.
+        ClusterError: the folder is there already; what a learner wrote is never overwritten.
+    """
     from graders.lab import Lab
 
-    lab = Lab.find(LABS, options.lab)
-    target = WORK / lab.name
+    lab = Lab.find(LABS, name)
+    target = work / lab.name
     if target.exists():
         raise ClusterError(f"{target} is there already; edit it, or move it away to start again")
     shutil.copytree(lab.folder / "starter", target)
-    print(f"Your files are in {target}. Read labs/{lab.name}/README.md, edit them, then: gpulab grade {lab.name}")
-    return 0
+    return target
 
 
 def run_grade(options: argparse.Namespace) -> int:

@@ -239,6 +239,8 @@ def _lock(folder: Path) -> Iterator[IO[str]]:
 @contextmanager
 def _door(port: int) -> Iterator[socket.socket]:
     """A listening socket on the host's loopback, to be inherited by the holder."""
+    if not 0 <= port <= 65535:
+        raise SpecError(f"asked for port {port} for the API server; a port is a number from 0 to 65535")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

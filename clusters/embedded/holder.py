@@ -82,20 +82,25 @@ def main() -> NoReturn:
     begun = time.monotonic()
 
     def report(line: Report) -> None:
-        with contextlib.suppress(BrokenPipeError):  # `gpulab up` is gone; the cluster goes on
+        try:
             os.write(job.report, msgspec.json.encode(line) + b"\n")
+        except BrokenPipeError:
+            sys.exit(1)  # who started this is gone before it was ready, so nobody would ever find it
 
     def say(text: str) -> None:
         report(Report(say=text, seconds=time.monotonic() - begun))
 
+    ready = False
     try:
         plane = _bring_up(job, say)
         report(Report(ready=True, seconds=time.monotonic() - begun))
+        ready = True
         os.close(job.report)
         _supervise(plane, wake)
     except ClusterError as error:
-        _write_end(job, str(error))
-        report(Report(error=str(error)))
+        (Path(job.state) / "ended").write_text(str(error))
+        if not ready:
+            report(Report(error=str(error)))
     sys.exit(1)
 
 
@@ -191,10 +196,6 @@ def _reap(ours: set[int]) -> None:
         if ended is None or ended.si_pid in ours:
             return
         os.waitpid(ended.si_pid, 0)
-
-
-def _write_end(job: Job, reason: str) -> None:
-    (Path(job.state) / "ended").write_text(reason)
 
 
 def _keep_door(door: int) -> None:

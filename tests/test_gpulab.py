@@ -1,0 +1,91 @@
+"""The command line's answers to what cannot be done, word for word, and what it does on a cluster that is not there."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpulab
+from clusters.api import ClusterError
+from clusters.process import Child, run
+from clusters.wait import until
+from tests.conftest import processes_with
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """State of the test's own; the variable is what a user would set."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    status = gpulab.main(words)
+    return status, capsys.readouterr().err
+
+
+def test_an_unknown_lab_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = "gpulab: there is no lab '99_none'; the labs are: 03_vllm\n"
+    for command in (["grade", "99_none"], ["start", "99_none"], ["up", "--lab", "99_none"]):
+        assert said(capsys, *command) == (2, expected)
+
+
+@pytest.mark.parametrize("command", [["kubeconfig"], ["kubectl", "get", "pods"], ["helm", "list"]])
+def test_what_needs_a_cluster_says_how_to_start_one(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert said(capsys, *command) == (2, "gpulab: no cluster runs; start one with `gpulab up`\n")
+
+
+def test_status_and_down_without_a_cluster_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpulab.main(["status"]) == 1
+    assert gpulab.main(["down"]) == 0
+    assert capsys.readouterr().out == "No cluster runs; `gpulab up` starts one.\nNo cluster runs.\n"
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        gpulab.main(["up", "--cluster", "minikube"])
+    assert caught.value.code == 2
+    assert "argument --cluster: invalid choice: 'minikube' (choose from" in capsys.readouterr().err
+
+
+def test_starting_copies_the_starter_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpulab.copy_starter("03_vllm", tmp_path) == tmp_path / "03_vllm"
+    copied = (tmp_path / "03_vllm" / "values.yaml").read_text()
+    assert copied == (ROOT / "labs/03_vllm/starter/values.yaml").read_text()
+    with pytest.raises(ClusterError) as caught:
+        gpulab.copy_starter("03_vllm", tmp_path)
+    assert str(caught.value) == (f"{tmp_path / '03_vllm'} is there already; edit it, or move it away to start again")
+
+
+@pytest.mark.cluster
+def test_ctrl_c_while_a_cluster_starts_leaves_nothing(machine: None, programs: Path, state: Path) -> None:
+    log = state / "up.log"
+    up = Child([str(Path(sys.executable).with_name("gpulab")), "up"], log=log)
+    until(lambda: log.read_text(), lambda text: "kube-apiserver" in text, what="the start to begin", seconds=60)
+    os.kill(up.pid, signal.SIGINT)
+    assert up.wait(30) == 130
+    assert log.read_text().endswith("gpulab: interrupted; what was started has been ended\n")
+    until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=5)
+    assert list((state / "gpulab" / "clusters").glob("[!.]*")) == []
+
+
+@pytest.mark.cluster
+def test_a_killed_start_is_not_left_half_alive(machine: None, programs: Path, state: Path) -> None:
+    log = state / "up.log"
+    up = Child([str(Path(sys.executable).with_name("gpulab")), "up"], log=log)
+    until(lambda: log.read_text(), lambda text: "kube-apiserver" in text, what="the start to begin", seconds=60)
+    os.kill(up.pid, signal.SIGKILL)
+    up.wait()
+    until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=30)
+    assert run([str(Path(sys.executable).with_name("gpulab")), "down"]) == "No cluster runs.\n"
+
+
+@pytest.mark.cluster
+def test_a_port_that_is_no_port_is_refused(machine: None, programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, words = said(capsys, "up", "--port", "70000")
+    assert status == 2
+    assert words.endswith("gpulab: asked for port 70000 for the API server; a port is a number from 0 to 65535\n")
