@@ -1,0 +1,71 @@
+"""What the documents show is there and works: links, commands, targets, a lab's points."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import gpulab
+from graders.lab import Lab
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("labs/*/README.md")])
+LABS = sorted(path.parent for path in ROOT.glob("labs/*/lab.toml"))
+
+
+def links(text: str) -> list[str]:
+    return [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+
+
+def commands(text: str) -> list[str]:
+    """Command lines in a document: after "$ " in console blocks, and in blocks indented by four spaces."""
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    shown = [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    shown += re.findall(r"^    ((?:gpulab|make|pytest|python) .*)$", text, re.MULTILINE)
+    return [part.split("#")[0].strip() for line in shown for part in line.rstrip("\\").split("&&")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    broken = [link for link in links(document.read_text()) if not (document.parent / link).exists()]
+    assert broken == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_exist(document: Path) -> None:
+    targets = re.findall(r"^([a-z./]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for command in commands(document.read_text()):
+        words = shlex.split(command)
+        if words[0] == "make":
+            assert words[1] in targets, command
+        elif words[0] == "gpulab" and words[1] not in ("kubectl", "helm"):
+            gpulab.parser().parse_args(words[1:])  # ends the test with argparse's message when it does not fit
+        elif words[0] in ("python", "pytest"):
+            assert (ROOT / words[1]).exists(), command
+
+
+def test_documents_show_commands_at_all() -> None:
+    assert len(commands((ROOT / "README.md").read_text())) >= 8
+
+
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        gpulab.main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("up", "down", "status", "kubeconfig", "start", "grade", "doctor", "kubectl", "helm"):
+        assert name in shown
+
+
+@pytest.mark.parametrize("folder", LABS, ids=lambda path: path.name)
+def test_a_labs_readme_has_the_points_of_its_lab_toml(folder: Path) -> None:
+    rows = re.findall(r"^\| ([^|]+?) \| (\d+) \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert [(title, int(points)) for title, points in rows] == [
+        (check.title, check.points) for check in Lab.load(folder).checks
+    ]
+
+
+def test_benchmarks_are_named_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [path.name for path in sorted(ROOT.glob("benchmarks/*.py")) if f"benchmarks/{path.name}" not in text] == []
