@@ -147,6 +147,7 @@ def run_grade(options: argparse.Namespace) -> int:
 
     lab = Lab.find(LABS, options.lab)
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
+    words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
     words.append(f"--cluster={options.cluster}")
     if options.submission:
         words.append(f"--submission={options.submission}")
