@@ -12,7 +12,20 @@ BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "arrivals", "stats"),
     ("record", "lab", "machine", "submission", "process", "pods"),
-    ("http1", "sse", "client", "connection", "plan", "samples", "watch", "workload", "load", "streaming", "scrape", "rubric"),
+    (
+        "http1",
+        "sse",
+        "client",
+        "connection",
+        "plan",
+        "samples",
+        "watch",
+        "workload",
+        "load",
+        "streaming",
+        "scrape",
+        "rubric",
+    ),
     ("report", "check", "fixtures"),
     ("plugin",),
 )
