@@ -3,6 +3,7 @@ LAB ?= 03_vllm
 PYTHON ?= python3
 PACKAGES := bubblewrap iproute2 nftables
 BIN := .venv/bin
+VLLM := clusters/embedded/images/vllm-openai
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo lab test quick lint lock machine
@@ -25,9 +26,11 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lock: .venv/ready  ## write requirements/*.txt anew
+lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM
 	$(LOCK) requirements/harness.in -o requirements/harness.txt
 	$(LOCK) requirements/go.in -o requirements/go.txt
+	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate cpu.in --override cpu-overrides.txt -o cpu.txt
+	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate gpu.in -o gpu.txt
 
 # uv where it is on PATH, else the pinned one of requirements/harness.txt, fetched by pip.
 .venv/ready: requirements/harness.txt pyproject.toml

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 import pynvml
 
-from clusters.api import MachineError, Progress
+from clusters.api import MachineError, Progress, SpecError
 from clusters.embedded import catalogue
 from clusters.embedded.catalogue import Listing, Recipe
 from clusters.embedded.runtime.images import Bind, Entry, Image
@@ -111,7 +111,7 @@ def prepare(
     machine = machine or Machine()
     known = catalogue.listings(sources)
     home = cache / "images"
-    variant = "gpu" if machine.gpus() else "cpu"
+    variant = _variant(env, machine)
     works = {listing: _work(listing, sources, home, variant) for listing in known if listing.recipe}
     wanted = [catalogue.find(known, reference) for reference in references]
     try:
@@ -121,6 +121,14 @@ def prepare(
         return _write_list(home, [(listing, works.get(listing)) for listing in known], machine)
     except OSError as error:
         raise MachineError(_trouble(error, home)) from error
+
+
+def _variant(env: Mapping[str, str], machine: Machine) -> str:
+    """Which build of an image to make: the one GPULAB_VARIANT names, else that for GPUs where NVML finds one."""
+    named = env.get("GPULAB_VARIANT", "")
+    if named not in ("", "cpu", "gpu"):
+        raise SpecError(f"GPULAB_VARIANT is {named!r}; name cpu or gpu, or unset it to have the machine decide")
+    return named or ("gpu" if machine.gpus() else "cpu")
 
 
 def _work(listing: Listing, sources: Path, home: Path, variant: str) -> Work:

@@ -106,8 +106,9 @@ class Bench:
     cache: Path
     sources: Path
 
-    def prepare(self, *references: str, machine: Machine, heard: Heard | None = None) -> Path:
-        return prepare(references, self.cache, os.environ, heard or Heard(), sources=self.sources, machine=machine)
+    def prepare(self, *references: str, machine: Machine, heard: Heard | None = None, **env: str) -> Path:
+        everything = {**os.environ, **env}
+        return prepare(references, self.cache, everything, heard or Heard(), sources=self.sources, machine=machine)
 
     @property
     def folders(self) -> list[Path]:
@@ -167,6 +168,15 @@ def test_a_machine_with_a_gpu_gets_the_packages_for_it(bench: Bench, fake: Fake)
     bench.prepare("team/server:v1", machine=fake(gpus=1))
 
     assert installs(bench)[0].endswith("/server/gpu.txt")
+
+
+def test_a_person_may_choose_the_build(bench: Bench, fake: Fake) -> None:
+    bench.prepare("team/server:v1", machine=fake(gpus=1), GPULAB_VARIANT="cpu")
+
+    assert installs(bench)[0].endswith("/server/cpu.txt")
+    with pytest.raises(SpecError) as caught:
+        bench.prepare("team/server:v1", machine=fake(), GPULAB_VARIANT="tpu")
+    assert str(caught.value) == ("GPULAB_VARIANT is 'tpu'; name cpu or gpu, or unset it to have the machine decide")
 
 
 def test_a_python_outside_the_system_is_bound_into_the_python_image(bench: Bench, fake: Fake) -> None:
