@@ -3,6 +3,8 @@ LAB ?= 03_vllm
 PYTHON ?= python3
 PACKAGES := bubblewrap iproute2 nftables
 BIN := .venv/bin
+# uv trusts what the system trusts, as pip does.
+export UV_SYSTEM_CERTS ?= 1
 VLLM := clusters/embedded/images/vllm-openai
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 

@@ -20,6 +20,7 @@ import pytest
 from clusters import backends, spec
 from clusters.api import Charts, Cluster, ClusterError, ClusterSpec, Progress, SpecError
 from clusters.helm import Helm, ValuesRefused
+from clusters.process import foreign_settings
 from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
 from graders.errors import InfrastructureError
@@ -46,14 +47,19 @@ class ClusterUse:
     def get(self, lab: Lab) -> Cluster:
         """The cluster to grade `lab` on."""
         if self.cluster is None:
-            found = backends.find(self._backend, backends.DEFAULT_NAME, os.environ)
-            wanted = spec.read(lab.folder / "cluster.yaml")
-            if found:
-                backends.prepare(self._backend, lab.needs.images, env=os.environ, progress=self._progress)
-                self.cluster = found
-            else:
-                self.cluster, self.ours = self._launch(wanted, lab.needs.images), True
-            _check_needs(self.cluster, lab)
+            self.cluster = backends.find(self._backend, backends.DEFAULT_NAME, os.environ)
+        if self.cluster is None:
+            self.cluster = self._launch(spec.read(lab.folder / "cluster.yaml"), lab.needs.images)
+            self.ours = True
+        elif not self.cluster.shared and not self.ours:
+            self.cluster = None
+            raise InfrastructureError(
+                "another grading of yours runs on its own cluster just now, and the two would disturb each other's "
+                "figures; wait until it has ended"
+            )
+        else:
+            backends.prepare(self.cluster, lab.needs.images, env=os.environ, progress=self._progress)
+        _check_needs(self.cluster, lab)
         return self.cluster
 
     def _launch(self, wanted: ClusterSpec, images: tuple[str, ...]) -> Cluster:
@@ -91,6 +97,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the grader's plugin with what only this file knows."""
+    for name in foreign_settings(os.environ):
+        del os.environ[name]
     display = config.stash[_DISPLAY] = Display(sys.stderr)
     use = config.stash[_USE] = ClusterUse(config.option.cluster, _show(config))
     errors: ErrorClasses = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}

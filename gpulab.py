@@ -12,11 +12,11 @@ from pathlib import Path
 
 from clusters import backends, spec
 from clusters.api import Cluster, ClusterError, ClusterSpec, SpecError
-from clusters.process import become
+from clusters.process import become, foreign_settings
 from clusters.progress import Display
 
 ROOT = Path(__file__).resolve().parent
-LABS, WORK, RESULTS = ROOT / "labs", ROOT / "work", ROOT / "results"
+LABS, WORK = ROOT / "labs", ROOT / "work"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
 def run_up(options: argparse.Namespace) -> int:
     """Starts a cluster that outlives this command."""
     running = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
+    if running and not running.shared:
+        raise ClusterError(
+            "asked to start a cluster, but a grading of yours runs on its own just now; wait for its end"
+        )
     if running:
         raise ClusterError(
             f"asked to start a cluster, but one named {running.name!r} runs already; use it "
@@ -87,6 +91,8 @@ def run_up(options: argparse.Namespace) -> int:
 def run_down(options: argparse.Namespace) -> int:
     """Ends the running cluster."""
     cluster = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
+    if cluster is None and backends.is_held(options.cluster, backends.DEFAULT_NAME, os.environ):
+        raise ClusterError("a cluster is just starting; interrupt its start, or wait and ask again")
     if cluster is None:
         print("No cluster runs.")
         return 0
@@ -99,12 +105,14 @@ def run_status(options: argparse.Namespace) -> int:
     """Prints the running cluster's traits, nodes and pods; exit status 1 when none runs."""
     cluster = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
     if cluster is None:
+        ended = backends.last_end(options.cluster, backends.DEFAULT_NAME, os.environ)
+        print(f"The last cluster ended by itself: {ended}\n" if ended else "", end="")
         print("No cluster runs; `gpulab up` starts one.")
         return 1
     traits = cluster.traits
     print(f"cluster {cluster.name!r}: backend {traits.backend}, level {traits.level}, GPUs {traits.gpus}")
     print(f"kubeconfig: {cluster.kubeconfig}")
-    print(f"not enforced: {', '.join(traits.not_enforced)}", flush=True)
+    print(f"users of containers: {traits.users}; not enforced or missing: {', '.join(traits.not_enforced)}", flush=True)
     return run_client("kubectl", ["get", "nodes,pods", "--all-namespaces"])
 
 
@@ -168,7 +176,8 @@ def run_doctor(_: argparse.Namespace) -> int:
 def run_client(name: str, words: Sequence[str]) -> int:
     """Becomes kubectl or helm, for the running cluster."""
     cluster = _running("embedded")
-    become([str(cluster.programs / name), *words], {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)})
+    env = {key: value for key, value in os.environ.items() if key not in foreign_settings(os.environ)}
+    become([str(cluster.programs / name), *words], {**env, "KUBECONFIG": str(cluster.kubeconfig)})
 
 
 def lab_cluster(name: str) -> tuple[ClusterSpec, tuple[str, ...]]:
@@ -210,6 +219,9 @@ def _guarded(run: Callable[[], int]) -> int:
     except (ClusterError, GraderError) as error:
         print("\n".join([f"gpulab: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2 if isinstance(error, SpecError | GraderError) else 3
+    except OSError as error:
+        print(f"gpulab: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 3
     except KeyboardInterrupt:
         print("gpulab: interrupted; what was started has been ended", file=sys.stderr)
         return 130

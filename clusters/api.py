@@ -118,6 +118,10 @@ class Cluster(Protocol):
     def traits(self) -> Traits:
         """What is true of it beyond its API."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether it outlives the process that started it, so that others may use it."""
+
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` inside the cluster's network, where pod and Service addresses answer."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clusters import places
-from clusters.api import Cluster, ClusterSpec, Progress, SpecError
+from clusters.api import Cluster, ClusterError, ClusterSpec, Progress, SpecError
 
 BACKENDS = ("embedded",)
 DEFAULT_NAME = "default"
@@ -25,6 +25,22 @@ def find(backend: str, name: str, env: Mapping[str, str]) -> Cluster | None:
     from clusters.embedded import backend as embedded
 
     return embedded.find(name, env)
+
+
+def is_held(backend: str, name: str, env: Mapping[str, str]) -> bool:
+    """Whether a cluster of that name runs, or is just starting or ending."""
+    _known(backend)
+    from clusters.embedded import state
+
+    return state.is_held(name, env)
+
+
+def last_end(backend: str, name: str, env: Mapping[str, str]) -> str | None:
+    """Why the last cluster of that name ended by itself, or None."""
+    _known(backend)
+    from clusters.embedded import state
+
+    return state.last_end(name, env)
 
 
 def launch(
@@ -57,6 +73,7 @@ def launch(
     from clusters.embedded import backend as embedded
     from clusters.embedded import build, doctor, prepare
 
+    embedded.check(spec, port)
     doctor.require()
     cache = places.cache(env)
     programs = build.programs(cache, env, progress)
@@ -66,17 +83,24 @@ def launch(
     )
 
 
-def prepare(backend: str, images: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
+def prepare(cluster: Cluster, images: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
     """Makes `images` available to a cluster that runs already.
 
     Raises:
-        SpecError: there is no such backend.
         MachineError: an image cannot be made here.
+        ClusterError: the cluster knows images of another version of the catalogue only.
     """
-    _known(backend)
     from clusters.embedded import prepare as images_of
+    from clusters.embedded.backend import EmbeddedCluster
 
-    images_of.prepare(images, places.cache(env), env, progress)
+    assert isinstance(cluster, EmbeddedCluster)  # the only backend so far
+
+    made = images_of.prepare(images, places.cache(env), env, progress)
+    if made != cluster.images:
+        raise ClusterError(
+            f"the running cluster {cluster.name!r} was started with another list of images; end it with `gpulab down` "
+            "and start it again"
+        )
 
 
 def _known(backend: str) -> None:

@@ -22,7 +22,7 @@ class HelmFailed(ClusterError):
 
 
 class ValuesRefused(HelmFailed):
-    """The chart's schema refuses the values, or the chart cannot be rendered with them."""
+    """The chart's schema refuses the values, or Kubernetes refuses the objects that the chart makes of them."""
 
 
 class Helm:

@@ -35,6 +35,11 @@ def system_path(env: Mapping[str, str]) -> str:
     return ":".join(dict.fromkeys([*folders, "/usr/sbin", "/sbin"]))
 
 
+def foreign_settings(env: Mapping[str, str]) -> list[str]:
+    """Names of variables that would lead helm to another cluster than it is told to (HELM_KUBEAPISERVER and others)."""
+    return [name for name in env if name.startswith("HELM_KUBE") or name == "HELM_NAMESPACE"]
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -143,6 +148,24 @@ def start_time(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def children(parent: int) -> list[int]:
+    """Process ids of a process's children; zombies too."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
+
+
+def descendants(root: int) -> list[int]:
+    """A process and all that descend from it, parents before children."""
+    found = [root]
+    for pid in found:
+        found += children(pid)
+    return found
 
 
 def tail(log: Path, lines: int = 15) -> str:

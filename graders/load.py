@@ -54,7 +54,9 @@ def run(
         InfrastructureError: a worker could not be started there.
     """
     plan.check()
-    count = workers or max(1, len(os.sched_getaffinity(0)) - 1)
+    # A worker without a request of its own would have nothing to end on.
+    most = plan.schedule.streams or len(plan.schedule.times)
+    count = min(workers or max(1, len(os.sched_getaffinity(0)) - 1), most)
     with tempfile.TemporaryDirectory(prefix="load-", dir=folder) as name, contextlib.ExitStack() as stack:
         place = Path(name)
         progress("starting the load generator")

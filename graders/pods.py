@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import kubernetes
+import urllib3.exceptions
 
 from graders.errors import GraderError, InfrastructureError
 
+_TROUBLE = (kubernetes.client.ApiException, urllib3.exceptions.HTTPError)
 RESTARTS = 2
 """A container that ended so often will not come up by itself."""
 PENDING_SECONDS = 30.0
@@ -43,8 +45,8 @@ class Address:
 class Pods:
     """Reads pods and Services with the official client."""
 
-    def __init__(self, client: kubernetes.client.ApiClient) -> None:
-        self._core = kubernetes.client.CoreV1Api(client)
+    def __init__(self, core: kubernetes.client.CoreV1Api) -> None:
+        self._core = core
 
     def wait_until_serving(
         self,
@@ -58,49 +60,61 @@ class Pods:
         """Returns once every release serves.
 
         Raises:
-            SubmissionError, InfrastructureError: a release's `fault`: it did not within `seconds`, or never will.
+            InfrastructureError: the lab keeps a pod from starting (no node, no image), or the cluster does not answer.
+            GraderError: a release's `fault`: its container keeps ending, or it did not serve within `seconds`; where
+                several did not, that of the first.
         """
-        begun, pending = clock(), {release.name: clock() for release in releases}
+        begun = clock()
+        placed = {release.name: begun for release in releases}
         waiting = list(releases)
-        while waiting:
-            said = []
-            for release in list(waiting):
-                pods = self._of(release)
-                pending[release.name] = clock() if any(map(_placed, pods)) else pending[release.name]
-                if why := hopeless(pods, stuck=clock() - pending[release.name] > PENDING_SECONDS):
-                    raise release.fault(f"{release.name} does not come up: {why}{self._last_words(release, pods)}")
-                if pods and all(map(_ready, pods)) and self._serves(release):
-                    waiting.remove(release)
-                else:
-                    said.append(f"{release.name} {describe(pods)}")
-            if waiting and clock() - begun > seconds:
-                first = waiting[0]
-                words = self._last_words(first, self._of(first))
-                raise first.fault(f"{first.name} did not serve {first.path} within {seconds:g} s: {said[0]}{words}")
-            if waiting:
-                progress(f"waiting for the servers: {', '.join(said)}")
-                sleep(0.5)
+        while True:
+            states = {release: self._of(release) for release in waiting}
+            for release, pods in states.items():
+                if any(map(_placed, pods)):
+                    placed[release.name] = clock()
+                self._refuse_hopeless(release, pods, stuck=clock() - placed[release.name] > PENDING_SECONDS)
+            waiting = [release for release in waiting if not self._serves(release, states[release])]
+            if not waiting:
+                return
+            if clock() - begun > seconds:
+                first, pods = waiting[0], states[waiting[0]]
+                raise first.fault(
+                    f"{first.name} did not serve {first.path} within {seconds:g} s: {first.name} {describe(pods)}"
+                    f"{self._last_words(first, pods)}"
+                )
+            progress(
+                "waiting for the servers: " + ", ".join(f"{each.name} {describe(states[each])}" for each in waiting)
+            )
+            sleep(0.5)
 
     def address(self, release: Release) -> Address:
         """The cluster address of its Service."""
         try:
             service = self._core.read_namespaced_service(release.name, release.namespace)
-        except kubernetes.client.ApiException as error:
-            raise InfrastructureError(f"the Service {release.name} cannot be read: {error.reason}") from error
+        except _TROUBLE as error:
+            raise InfrastructureError(f"the Service {release.name} cannot be read: {error}") from error
         return Address(service.spec.cluster_ip, release.port)
 
     def _of(self, release: Release) -> list[kubernetes.client.V1Pod]:
         selector = f"app.kubernetes.io/instance={release.name}"
         try:
             return list(self._core.list_namespaced_pod(release.namespace, label_selector=selector).items)
-        except (kubernetes.client.ApiException, OSError) as error:
+        except _TROUBLE as error:
             raise InfrastructureError(f"the pods of {release.name} cannot be listed: {error}") from error
 
-    def _serves(self, release: Release) -> bool:
+    def _refuse_hopeless(self, release: Release, pods: Sequence[kubernetes.client.V1Pod], *, stuck: bool) -> None:
+        if why := blocked(pods, stuck=stuck):
+            raise InfrastructureError(f"{release.name} cannot come up: {why}")
+        if why := failing(pods):
+            raise release.fault(f"{release.name} does not come up: {why}{self._last_words(release, pods)}")
+
+    def _serves(self, release: Release, pods: Sequence[kubernetes.client.V1Pod]) -> bool:
+        if not pods or not all(map(_ready, pods)):
+            return False
         name = f"{release.name}:{release.port}"
         try:
             self._core.connect_get_namespaced_service_proxy_with_path(name, release.namespace, release.path.lstrip("/"))
-        except kubernetes.client.ApiException:
+        except _TROUBLE:
             return False
         return True
 
@@ -112,7 +126,7 @@ class Pods:
                     log = self._core.read_namespaced_pod_log(
                         pod.metadata.name, release.namespace, tail_lines=8, previous=previous
                     )
-                except kubernetes.client.ApiException:
+                except _TROUBLE:
                     continue
                 if log.strip():
                     return f"; its log ends:\n{log.strip()}"
@@ -126,20 +140,28 @@ def describe(pods: Sequence[kubernetes.client.V1Pod]) -> str:
     return "is starting (" + ", ".join(sorted({_state(pod) for pod in pods})) + ")"
 
 
-def hopeless(pods: Sequence[kubernetes.client.V1Pod], *, stuck: bool) -> str | None:
-    """Why these pods will not come up by themselves, or None; `stuck` when none was placed on a node for long."""
+def blocked(pods: Sequence[kubernetes.client.V1Pod], *, stuck: bool) -> str | None:
+    """Why the lab keeps these pods from starting, or None; `stuck` when none was placed on a node for long."""
     for pod in pods:
         for status in pod.status.container_statuses or []:
-            waiting, ended = status.state.waiting, status.last_state.terminated or status.state.terminated
+            waiting = status.state.waiting
             if waiting and waiting.reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName"):
                 return f"its image is not there: {waiting.message}"
             if waiting and waiting.reason in ("CreateContainerConfigError", "CreateContainerError"):
                 return f"its container cannot be made: {waiting.message}"
-            if ended and status.restart_count >= RESTARTS:
-                return f"its container ended {status.restart_count} times, last with exit code {ended.exit_code}"
         for condition in pod.status.conditions or []:
             if stuck and condition.type == "PodScheduled" and condition.status == "False":
                 return f"no node takes its pod: {condition.message}"
+    return None
+
+
+def failing(pods: Sequence[kubernetes.client.V1Pod]) -> str | None:
+    """Why these pods will not come up by themselves though they start, or None."""
+    for pod in pods:
+        for status in pod.status.container_statuses or []:
+            ended = status.last_state.terminated or status.state.terminated
+            if ended and status.restart_count >= RESTARTS:
+                return f"its container ended {status.restart_count} times, last with exit code {ended.exit_code}"
     return None
 
 

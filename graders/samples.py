@@ -252,10 +252,9 @@ class Run:
         opened = plan.schedule.streams is None
         planned = [each for each in plan.schedule.times if self._in_window(each)]
         started = [each.started for each in self.samples if self._in_window(each.started)]
-        lags = [lag for worker in self.workers for lag in worker.lags]
         return Figures(
             send_lag=_p99([each.started - each.planned for each in samples]),
-            loop_lag=_p99(lags),
+            loop_lag=max((_p99(worker.lags) for worker in self.workers), default=0.0),
             cpu_share=max((worker.cpu / worker.wall for worker in self.workers if worker.wall), default=0.0),
             planned_rate=len(planned) / plan.window if opened else None,
             achieved_rate=len(started) / plan.window if opened else None,

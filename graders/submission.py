@@ -6,6 +6,7 @@ followed (no link), nothing is evaluated (YAML without tags that build objects).
 
 import errno
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Callable, Hashable, Mapping
@@ -101,6 +102,10 @@ def parse_values(text: str, name: str) -> dict[str, Any]:
             f"{name} holds a {type(values).__name__} at line 1, column 1, where chart values are a mapping; "
             "write `key: value` lines"
         )
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SubmissionError(f"{name} holds a value that no chart value can be: {error}; put it in quotes") from error
     return values
 
 

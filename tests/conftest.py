@@ -2,8 +2,7 @@
 
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from clusters import places, spec
 from clusters.api import MachineError
 from clusters.embedded import backend, build, doctor, prepare
 from clusters.embedded.backend import EmbeddedCluster
-from clusters.process import run
+from clusters.process import descendants, run, start_time
 from clusters.wait import until
 
 # A busy machine is no failure of a property, a run repeats the one before, and nothing is written into the tree.
@@ -132,6 +131,16 @@ def kubectl(embedded: EmbeddedCluster) -> Kubectl:
     return Kubectl(embedded)
 
 
+def living(processes: Iterable[tuple[int, int | None]]) -> list[int]:
+    """Which of these processes, named by id and start time, are still there."""
+    return [pid for pid, born in processes if born is not None and start_time(pid) == born]
+
+
+def everything_in(cluster_file: Path) -> list[tuple[int, int | None]]:
+    """All processes of the cluster that a cluster.json names, containers too, by id and start time."""
+    return [(pid, start_time(pid)) for pid in descendants(json.loads(cluster_file.read_text())["pid"])]
+
+
 def processes_with(words: str) -> list[int]:
     """Process ids whose command line has these words, for proving that nothing is left."""
     found = []
@@ -142,8 +151,3 @@ def processes_with(words: str) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
-
-
-def end(pid: int, number: signal.Signals) -> None:
-    """Sends a signal to a process."""
-    os.kill(pid, number)

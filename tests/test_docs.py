@@ -45,6 +45,10 @@ def test_commands_exist(document: Path) -> None:
             assert (ROOT / words[1]).exists(), command
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert not re.search(r"^(SCORECARD|FIGURES)$|: FIRST$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
 def test_documents_show_commands_at_all() -> None:
     assert len(commands((ROOT / "README.md").read_text())) >= 8
 

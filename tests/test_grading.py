@@ -12,7 +12,7 @@ import pytest
 
 from clusters.process import Child
 from clusters.wait import until
-from tests.conftest import processes_with
+from tests.conftest import everything_in, living, processes_with
 
 pytestmark = pytest.mark.serving
 
@@ -79,8 +79,10 @@ def test_the_starter_gets_the_first_check_only_and_is_told_why(place: Path) -> N
 def test_a_holder_killed_in_the_middle_is_an_error_and_never_a_pass(place: Path) -> None:
     grading = Grading(ROOT / "tests/solutions/03_vllm", place)
     grading.wait_for("streams: ")
-    holder = json.loads((place / "gpulab/clusters/default/cluster.json").read_text())["pid"]
-    os.kill(holder, signal.SIGKILL)
+    everything = everything_in(place / "gpulab/clusters/default/cluster.json")
+    assert any(b"vllm" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in everything)
+    os.kill(everything[0][0], signal.SIGKILL)
+    until(lambda: living(everything), lambda left: not left, what="every process to end", seconds=10)
     assert grading.child.wait(120) == 3, grading.log.read_text()
     assert grading.verdict()["status"] == "error"
     assert grading.verdict()["points"] == 0

@@ -6,7 +6,7 @@ import pytest
 
 from clusters import backends, spec
 from clusters.api import ClusterSpec, Gpus, NodeSpec, SpecError, Taint
-from clusters.embedded.backend import _check_spec, traits
+from clusters.embedded.backend import check, traits
 
 GOOD = """
 nodes:
@@ -65,14 +65,34 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 
 def test_two_nodes_of_one_name_are_refused() -> None:
     with pytest.raises(SpecError) as caught:
-        _check_spec(ClusterSpec(nodes=(NodeSpec("a"), NodeSpec("a"))))
+        check(ClusterSpec(nodes=(NodeSpec("a"), NodeSpec("a"))))
     assert str(caught.value) == "the cluster names two nodes 'a'; give each node a name of its own"
 
 
 def test_a_cluster_without_nodes_is_refused() -> None:
     with pytest.raises(SpecError) as caught:
-        _check_spec(ClusterSpec(nodes=()))
+        check(ClusterSpec(nodes=()))
     assert str(caught.value) == "asked for 0 nodes; an embedded cluster has 1 to 250"
+
+
+@pytest.mark.parametrize(
+    ("node", "problem"),
+    [
+        (NodeSpec("GPU_1"), "a node is named 'GPU_1'; use small letters, digits and dashes, 63 at most"),
+        (NodeSpec("../x"), "a node is named '../x'; use small letters, digits and dashes, 63 at most"),
+        (NodeSpec("a", gpus=Gpus("NVIDIA-L4", 0)), "node 'a' asks for 0 GPUs; ask for at least 1, or leave `gpus` out"),
+    ],
+)
+def test_a_node_that_cannot_be_is_refused_before_anything_is_built(node: NodeSpec, problem: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check(ClusterSpec(nodes=(node,)))
+    assert str(caught.value) == problem
+
+
+def test_an_unknown_gpu_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SpecError) as caught:
+        check(ClusterSpec(nodes=(NodeSpec("a", gpus=Gpus("RTX-1", 1)),)))
+    assert str(caught.value).startswith("node 'a' asks for GPUs of the model 'RTX-1', which is not known; known are: ")
 
 
 def test_the_default_cluster_is_valid_and_says_that_its_gpus_are_simulated() -> None:

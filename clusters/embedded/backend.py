@@ -1,15 +1,14 @@
 """The embedded cluster as seen from the host: start one, find one that runs, enter its network, end it.
 
 Place: the backend that `--cluster embedded` names; it starts holder.py and keeps the cluster's state folder. Limits:
-Linux; one folder of state and one lock per cluster name. The lock is held by the holder, so it is free again whatever
-ends the cluster.
+Linux.
 """
 
-import fcntl
+import contextlib
 import os
-import shutil
+import re
 import socket
-import time
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,35 +17,29 @@ from typing import IO
 import msgspec
 
 from clusters import places
-from clusters.api import ClusterError, ClusterLost, ClusterSpec, MachineError, Progress, SpecError, StartError, Traits
-from clusters.embedded import holder, network
+from clusters.api import ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
+from clusters.embedded import gpu, holder, network, state
 from clusters.embedded.pki import write_private
-from clusters.process import Child, kill_for_certain, start_time, system_path, tail
+from clusters.process import Child, children, kill_for_certain, start_time, system_path, tail
+from clusters.wait import until
 
 NOT_ENFORCED = (
-    "processor limits",
-    "memory limits",
-    "ephemeral storage limits",
+    "limits of processors, memory, storage and processes",
+    "seccomp and AppArmor profiles",
+    "supplementary groups and fsGroup",
     "NetworkPolicy",
-    "kubectl exec, attach and port-forward",
+    "kubectl exec, attach, port-forward and top",
 )
 
 
-class Running(msgspec.Struct, frozen=True):
-    """What is written down about a running cluster: its holder, and what a client needs."""
-
-    name: str
-    pid: int
-    started: int
-    programs: str
-    traits: Traits
-    spec: ClusterSpec
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A DNS label (RFC 1123), which is what Kubernetes takes for the name of a node."""
 
 
 class EmbeddedCluster:
     """A running embedded cluster; implements `clusters.api.Cluster`."""
 
-    def __init__(self, folder: Path, running: Running, child: Child | None = None) -> None:
+    def __init__(self, folder: Path, running: state.Running, child: Child | None = None) -> None:
         self._folder, self._running, self._child = folder, running, child
 
     @property
@@ -68,6 +61,16 @@ class EmbeddedCluster:
     def traits(self) -> Traits:
         """What is true of it beyond its API."""
         return self._running.traits
+
+    @property
+    def shared(self) -> bool:
+        """Whether it outlives the process that started it."""
+        return self._running.detached
+
+    @property
+    def images(self) -> Path:
+        """The list of images that its containers may use."""
+        return Path(self._running.images)
 
     @property
     def holder(self) -> int:
@@ -92,12 +95,15 @@ class EmbeddedCluster:
         raise ClusterLost(f"the cluster {self.name!r} has ended: {reason}")
 
     def stop(self) -> None:
-        """Kills the holder, with which everything inside ends, and removes the state."""
+        """Kills the holder, with which everything inside ends, and removes the state, unless it is another's by now."""
         if start_time(self._running.pid) == self._running.started:
             kill_for_certain(self._running.pid)
         if self._child:
             self._child.wait()
-        _remove(self._folder)
+        _await_end(self._running.inner)
+        with contextlib.suppress(state.NameInUse), state.lock(self._folder):
+            if state.read(self._folder) == self._running:
+                state.remove(self._folder)
 
 
 def start(
@@ -129,12 +135,12 @@ def start(
         MachineError: this machine lacks something.
         StartError: a component did not come up.
     """
-    _check_spec(spec)
+    check(spec, port)
     folder = places.clusters(env) / name
-    with _lock(folder) as lock, _door(port) as door:
-        _clear_stale(folder, progress)
+    with state.lock(folder) as lock, _door(port) as door:
+        state.clear_stale(folder, progress)
         folder.mkdir(mode=0o700)
-        keep = tuple(dict.fromkeys(str(path) for path in (folder, programs, images.parent, Path.cwd())))
+        keep = [str(path) for path in (folder, programs, images.parent, Path(__file__).parents[2])]
         job = holder.Job(
             name=name,
             state=str(folder),
@@ -143,20 +149,32 @@ def start(
             spec=spec,
             server=f"https://127.0.0.1:{door.getsockname()[1]}",
             door=door.fileno(),
-            keep=keep,
+            keep=tuple(dict.fromkeys([*keep, sys.prefix, sys.base_prefix, *spec.host_paths])),
         )
         child, reports = _start_holder(job, folder, lock, env, detached=detached)
         try:
             with reports:
                 _follow(reports, child, folder, progress)
-            running = Running(name, child.pid, start_time(child.pid) or 0, str(programs), traits(spec), spec)
+            running = state.Running(
+                name=name,
+                pid=child.pid,
+                started=start_time(child.pid) or 0,
+                inner=_inner(child.pid),
+                detached=detached,
+                images=str(images),
+                programs=str(programs),
+                traits=traits(spec),
+                spec=spec,
+            )
             write_private(folder / "cluster.json", msgspec.json.encode(running))
         except BaseException as error:
+            inner = _inner(child.pid)
             kill_for_certain(child.pid)
             child.wait()
+            _await_end(inner)
             if isinstance(error, StartError):
-                error.add_note(f"The logs of this start are in {_keep_logs(folder, env)}")
-            _remove(folder)
+                error.add_note(f"The logs of this start are in {state.keep_logs(folder, env)}")
+            state.remove(folder)
             raise
     return EmbeddedCluster(folder, running, child)
 
@@ -172,23 +190,32 @@ def _start_holder(
         argv = holder.argv(file, root=_is_root())
         fds = (lock.fileno(), job.door, writing)
         log = folder / "holder.log"
-        return Child(argv, log=log, env=_clean(env), pass_fds=fds, detached=detached), reports
+        return Child(argv, log=log, env=_clean(env, folder), pass_fds=fds, detached=detached), reports
 
 
 def find(name: str, env: Mapping[str, str]) -> EmbeddedCluster | None:
     """The running cluster of that name, or None."""
     folder = places.clusters(env) / name
-    try:
-        running = msgspec.json.decode((folder / "cluster.json").read_bytes(), type=Running)
-    except (FileNotFoundError, NotADirectoryError):
+    running = state.read(folder)
+    if running is None or start_time(running.pid) != running.started:
         return None
-    return EmbeddedCluster(folder, running) if start_time(running.pid) == running.started else None
+    return EmbeddedCluster(folder, running)
 
 
-def names(env: Mapping[str, str]) -> list[str]:
-    """Names of this user's clusters, running or left behind."""
-    folder = places.clusters(env)
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+def check(spec: ClusterSpec, port: int = 0) -> None:
+    """Raises SpecError when no embedded cluster can be as described."""
+    if not 0 <= port <= 65535:
+        raise SpecError(f"asked for port {port} for the API server; a port is a number from 0 to 65535")
+    if not 1 <= len(spec.nodes) <= network.MOST_NODES:
+        raise SpecError(f"asked for {len(spec.nodes)} nodes; an embedded cluster has 1 to {network.MOST_NODES}")
+    seen = [node.name for node in spec.nodes]
+    if twice := sorted({name for name in seen if seen.count(name) > 1}):
+        raise SpecError(f"the cluster names two nodes {twice[0]!r}; give each node a name of its own")
+    for node in spec.nodes:
+        if not NAME.fullmatch(node.name):
+            raise SpecError(f"a node is named {node.name!r}; use small letters, digits and dashes, 63 at most")
+        if node.gpus:
+            gpu.devices(node.name, node.gpus.model, node.gpus.count)
 
 
 def traits(spec: ClusterSpec) -> Traits:
@@ -203,44 +230,18 @@ def traits(spec: ClusterSpec) -> Traits:
     )
 
 
-def _clean(env: Mapping[str, str]) -> dict[str, str]:
+def _clean(env: Mapping[str, str], home: Path) -> dict[str, str]:
     """The environment of the cluster's programs: a proxy or a setting of the user's own must not reach them."""
-    kept = {name: env[name] for name in ("HOME", "LANG", "USER") if name in env}
-    return {**kept, "PATH": system_path(env)}
+    return {"HOME": str(home), "LANG": env.get("LANG", "C.UTF-8"), "PATH": system_path(env)}
 
 
 def _is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _check_spec(spec: ClusterSpec) -> None:
-    if not 1 <= len(spec.nodes) <= network.MOST_NODES:
-        raise SpecError(f"asked for {len(spec.nodes)} nodes; an embedded cluster has 1 to {network.MOST_NODES}")
-    seen = [node.name for node in spec.nodes]
-    if twice := sorted({name for name in seen if seen.count(name) > 1}):
-        raise SpecError(f"the cluster names two nodes {twice[0]!r}; give each node a name of its own")
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[IO[str]]:
-    """The cluster's lock, which the holder inherits and so keeps for as long as it lives."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ClusterError(
-                f"asked to start the cluster {folder.name!r}, but one of that name runs already or is just starting; "
-                "use it, or end it with `gpulab down`"
-            ) from error
-        yield lock
-
-
 @contextmanager
 def _door(port: int) -> Iterator[socket.socket]:
     """A listening socket on the host's loopback, to be inherited by the holder."""
-    if not 0 <= port <= 65535:
-        raise SpecError(f"asked for port {port} for the API server; a port is a number from 0 to 65535")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -254,31 +255,23 @@ def _door(port: int) -> Iterator[socket.socket]:
         yield door
 
 
-def _clear_stale(folder: Path, progress: Progress) -> None:
-    """Removes what a cluster left behind that was killed; the lock is ours, so nobody uses it."""
-    if folder.exists():
-        progress(f"removing the state of a cluster {folder.name!r} that was killed")
-        _remove(folder)
+def _inner(outer: int) -> tuple[int, int]:
+    """Process 1 of a holder's namespaces, as seen from here, and its start time; (0, 0) when there is none."""
+    for pid in children(outer):
+        return pid, start_time(pid) or 0
+    return 0, 0
 
 
-def _keep_logs(folder: Path, env: Mapping[str, str]) -> Path:
-    """Copies the logs out of a state folder that is about to go; the newest failed start replaces the one before."""
-    kept = places.clusters(env).with_name("logs") / folder.name
-    shutil.rmtree(kept, ignore_errors=True)
-    for log in folder.rglob("*.log"):
-        target = kept / log.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(log, target)
-    return kept
-
-
-def _remove(folder: Path) -> None:
-    """Removes a state folder; processes that were killed an instant ago may still write into it."""
-    deadline = time.monotonic() + 5
-    while folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists() and time.monotonic() > deadline:
-            raise MachineError(f"the state of an ended cluster, {folder}, cannot be removed; remove it by hand")
+def _await_end(inner: tuple[int, int]) -> None:
+    """Returns when process 1 of a killed holder is gone, which the kernel lets it be once all others are."""
+    pid, born = inner
+    until(
+        lambda: start_time(pid),
+        lambda now: now != born,
+        what="the cluster's processes to end",
+        seconds=10,
+        interval=0.005,
+    )
 
 
 def _follow(reports: IO[bytes], child: Child, folder: Path, progress: Progress) -> None:

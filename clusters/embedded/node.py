@@ -153,6 +153,11 @@ async def hold(config: NodeConfig, kubelet: Sequence[str], log: Path) -> int:
     return child.wait() or 0
 
 
+def in_user_namespace(uid_map: str) -> bool:
+    """Whether a process with that uid_map (user_namespaces(7)) is in a user namespace below the first."""
+    return uid_map.split() != ["0", "0", "4294967295"]
+
+
 def main() -> None:
     """Runs the node that the file named on the command line describes, until it is killed or its kubelet ends."""
     path = Path(sys.argv[1])
@@ -160,7 +165,9 @@ def main() -> None:
     KUBELET.mkdir(parents=True, exist_ok=True)
     run(["mount", "--bind", job["folder"], str(KUBELET)])
     # A container that root started could else write to the machine's nsenter while it is being entered (/proc/PID/exe).
-    run(["mount", "-o", "bind,ro", "/usr", "/usr"])
+    if os.geteuid() == 0 and not in_user_namespace(Path("/proc/self/uid_map").read_text()):
+        run(["mount", "--rbind", "/usr", "/usr"])
+        run(["mount", "-o", "remount,bind,ro", "/usr"])
     config = msgspec.convert(job["runtime"], NodeConfig)
     sys.exit(asyncio.run(hold(config, job["kubelet"], path.with_name("kubelet.log"))))
 

@@ -171,6 +171,7 @@ def _make(work: Work, env: Mapping[str, str], progress: Progress, machine: Machi
 def _build(work: Work, env: Mapping[str, str], progress: Progress, machine: Machine) -> Image:
     log = work.folder.with_suffix(".log")
     clean = {name: text for name, text in env.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    clean.setdefault("UV_SYSTEM_CERTS", "1")  # as pip does: a company's own authority is known to the system, not to uv
     uv, python = machine.uv(env), str(work.python)
     install = [uv, "pip", "install", "--python", python, "--require-hashes", "--no-deps", "--only-binary", ":all:"]
 

@@ -1,6 +1,7 @@
 """One embedded cluster, looked at with kubectl as a person would: nodes, pods, Services, DNS, GPUs, who gets in."""
 
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -86,6 +87,10 @@ def test_each_gpu_is_given_to_one_pod(kubectl: Kubectl) -> None:
         for name in running
     ]
     assert len(set(devices)) == 4
+    (waiting,) = set(names) - set(running)
+    condition = kubectl.get("pod", waiting)["status"]["conditions"][0]
+    assert condition["reason"] == "Unschedulable"
+    assert "Insufficient nvidia.com/gpu" in condition["message"]
     assert all(device.startswith("GPU-") for device in devices)
     kubectl("delete", "pods", *names, "--wait=false")
 
@@ -134,11 +139,38 @@ def test_a_container_has_no_power_over_the_cluster(kubectl: Kubectl) -> None:
     kubectl("delete", "pod", "probe")
 
 
+def test_pods_do_not_reach_the_machines_loopback(kubectl: Kubectl) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code = f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)"
+        kubectl("apply", "-f", "-", stdin=pod("reaches", f'python3 -c "{code}"'))
+        kubectl.phase("reaches", "Failed")
+    assert "ConnectionRefusedError" in kubectl("logs", "reaches")
+    kubectl("delete", "pod", "reaches")
+
+
+def test_no_device_leads_out_of_the_cluster(embedded: EmbeddedCluster) -> None:
+    lines = run(embedded.enter(["cat", "/proc/net/dev"])).splitlines()[2:]
+    names = {line.partition(":")[0].strip() for line in lines}
+    assert {name for name in names if not name.startswith("veth")} == {"lo", "nodes"}
+
+
+def test_private_keys_of_the_machine_are_not_in_a_container(kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("keys", "ls /etc/ssl; ls /etc/ssl/certs | grep -c ."))
+    kubectl.phase("keys", "Succeeded")
+    *folders, count = kubectl("logs", "keys").split()
+    assert "private" not in folders
+    assert int(count) > 0
+    kubectl("delete", "pod", "keys")
+
+
 def test_nobody_gets_in_without_a_certificate(embedded: EmbeddedCluster) -> None:
     server = json.loads(embedded.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
     unverified = ssl._create_unverified_context()
+    handlers = urllib.request.HTTPSHandler(context=unverified), urllib.request.ProxyHandler({})
+    opener = urllib.request.build_opener(*handlers)
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(f"{server}/api", context=unverified, timeout=5)
+        opener.open(f"{server}/api", timeout=5)
     caught.value.close()
     assert caught.value.code == 401
 

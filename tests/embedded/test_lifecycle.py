@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from clusters.api import ClusterError, ClusterLost, ClusterSpec, NodeSpec, SpecError, StartError
-from clusters.embedded import backend
+from clusters.api import ClusterError, ClusterLost, ClusterSpec, MachineError, NodeSpec, SpecError, StartError
+from clusters.embedded import backend, state
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import start_time
 from clusters.wait import until
-from tests.conftest import Launcher, processes_with, silent
+from tests.conftest import Kubectl, Launcher, everything_in, living, processes_with, silent
 
 pytestmark = pytest.mark.cluster
 ONE_NODE = ClusterSpec(nodes=(NodeSpec("only"),))
@@ -69,19 +69,57 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(launcher: Launch
 
 def test_a_killed_holder_takes_everything_with_it_and_its_state_is_cleared(launcher: Launcher) -> None:
     cluster = launcher.start("killed")
+    kubectl = Kubectl(cluster)
+    kubectl("run", "still", "--image=busybox", "--command", "--", "sleep", "600")
+    kubectl.phase("still", "Running")
+    everything = everything_in(state_of(launcher, "killed") / "cluster.json")
+    assert any(b"600" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in everything)
     os.kill(cluster.holder, signal.SIGKILL)
     until(lambda: start_time(cluster.holder), lambda born: born is None, what="the holder to end", seconds=5)
     with pytest.raises(ClusterLost) as caught:
         cluster.check()
     assert str(caught.value) == "the cluster 'killed' has ended: its holder was killed"
     assert backend.find("killed", launcher.env) is None
+    until(lambda: living(everything), lambda left: not left, what="every process to end", seconds=5)
     assert_nothing_left(launcher, "killed")
     said: list[str] = []
-    with backend._lock(state_of(launcher, "killed")):
-        backend._clear_stale(state_of(launcher, "killed"), said.append)
+    with state.lock(state_of(launcher, "killed")):
+        state.clear_stale(state_of(launcher, "killed"), said.append)
     assert said == ["removing the state of a cluster 'killed' that was killed"]
     assert not state_of(launcher, "killed").exists()
     cluster.stop()  # what is gone already is no error
+
+
+def test_ending_a_cluster_that_was_replaced_leaves_the_new_one_alone(launcher: Launcher) -> None:
+    first = launcher.start("again")
+    os.kill(first.holder, signal.SIGKILL)
+    until(lambda: state.is_held("again", launcher.env), lambda held: not held, what="the lock to be free", seconds=10)
+    second = launcher.start("again")
+    first.stop()
+    second.check()
+    assert second.kubeconfig.is_file()
+    second.stop()
+
+
+def test_state_that_a_container_made_read_only_is_removed(tmp_path: Path) -> None:
+    locked = tmp_path / "state" / "volume"
+    locked.mkdir(parents=True)
+    (locked / "file").touch()
+    locked.chmod(0o555)
+    state.remove(tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+
+
+def test_state_of_another_version_is_refused_by_name(launcher: Launcher) -> None:
+    folder = state_of(launcher, "odd")
+    folder.mkdir(parents=True)
+    (folder / "cluster.json").write_text('{"version": 9}')
+    with pytest.raises(MachineError) as caught:
+        backend.find("odd", launcher.env)
+    assert str(caught.value) == (
+        f"the state of a cluster in {folder} cannot be read (Object missing required field `name`); "
+        "end it with the version and the user that started it, or remove the folder"
+    )
 
 
 def test_a_component_that_ends_ends_the_cluster_with_its_name(launcher: Launcher) -> None:

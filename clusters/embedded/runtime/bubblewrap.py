@@ -23,10 +23,13 @@ _ETC = (
     "ld.so.conf.d",
     "mime.types",
     "os-release",
-    "pki",
+    "pki/ca-trust",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
     "protocols",
     "services",
-    "ssl",
+    "ssl/certs",
+    "ssl/openssl.cnf",
 )
 _FOLDERS = ("/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/var", "/var/cache", "/var/lib", "/var/log")
 _OPEN_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders inside the container
@@ -44,7 +47,7 @@ class Box(msgspec.Struct, frozen=True):
     """What is around a container's process.
 
     `system`: from `system()`. `env` is all of its environment. Masked paths, which must exist, read as nothing;
-    `read_only` paths, which need not, cannot be written. `nested` allows user namespaces inside.
+    `read_only` paths, which need not, cannot be written.
     """
 
     system: tuple[str, ...]
@@ -60,7 +63,6 @@ class Box(msgspec.Struct, frozen=True):
     read_only: tuple[str, ...] = ()
     read_only_root: bool = False
     cwd: str = "/"
-    nested: bool = False
 
 
 def system(root: Path = Path("/")) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ def _namespaces(box: Box) -> list[str]:
         "--die-with-parent",
         "--new-session",
         "--unshare-user",
-        *([] if box.nested else ["--disable-userns"]),
+        "--disable-userns",
         "--unshare-pid",
         "--unshare-ipc",
         "--unshare-uts",

@@ -45,7 +45,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     pod_files: dict[str, Path]
     roots: tuple[Path, ...]
     host_paths: tuple[Path, ...]
-    nested: bool
 
 
 def plan(config: Message, image: Image, around: Surroundings) -> Plan:
@@ -79,7 +78,6 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         read_only=tuple(security.readonly_paths),
         read_only_root=security.readonly_rootfs,
         cwd=bubblewrap.normal(config.working_dir),
-        nested=around.nested,
     )
     if any("\0" in word for word in bubblewrap.arguments(box)):  # it would end a word of bubblewrap's argument list
         raise Refused(

@@ -1,6 +1,6 @@
-"""The runtime's process, one per node: `python -m clusters.embedded.runtime.server NODE.json`.
+"""The runtime of a node, served to its kubelet; `python -m clusters.embedded.runtime.server NODE.json` runs it alone.
 
-Place: `node.py` starts it in the node's mount namespace, inside the holder's network, PID and (as an ordinary user)
+Place: `node.py` calls `serve` in the node's mount namespace, inside the holder's network, PID and (as an ordinary user)
 user namespaces; the kubelet calls it. Limits: its containers end with it, so a new start is a node without containers.
 """
 
@@ -65,7 +65,6 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         known,
         pods,
         system=bubblewrap.system(),
-        nested="--disable-userns" not in process.run([programs["bwrap"], "--help"]),
         programs=programs,
         new_id=lambda: secrets.token_hex(32),
         now=time.time_ns,

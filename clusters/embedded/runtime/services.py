@@ -38,14 +38,13 @@ class RuntimeService:
         pods: Sandboxes,
         *,
         system: tuple[str, ...],
-        nested: bool,
         programs: dict[str, str],
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
-        """`system` and `nested` as in bubblewrap.Box; `programs` are paths; `now` is nanoseconds since 1970."""
+        """`system` as in bubblewrap.Box; `programs` are paths; `now` is nanoseconds since 1970."""
         self._api, self._config, self._images, self._pods = api, config, images, pods
-        self._system, self._nested, self._programs = system, nested, programs
+        self._system, self._programs = system, programs
         self._new_id, self._now = new_id, now
 
     async def Version(self, _request: Message, _context: object) -> Message:
@@ -204,7 +203,6 @@ class RuntimeService:
             pod_files=pod.files,
             roots=(kubelet, *logs),
             host_paths=tuple(map(Path, self._config.host_paths)),
-            nested=self._nested,
         )
 
     def _state(self, pod: Sandbox) -> int:

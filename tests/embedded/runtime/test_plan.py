@@ -23,7 +23,6 @@ def around(tmp_path: Path) -> Surroundings:
         pod_files={"/etc/hostname": Path("/p/hostname")},
         roots=(tmp_path,),
         host_paths=(),
-        nested=False,
     )
 
 

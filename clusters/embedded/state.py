@@ -1,0 +1,129 @@
+"""The folder of state of one cluster: its lock, what is written down about it, and its removal.
+
+Place: backend.py keeps a cluster's folder with these. Limits: one folder and one lock per name; the holder inherits the
+lock, so it is free again whatever ends the cluster.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from clusters import places
+from clusters.api import ClusterError, ClusterSpec, MachineError, Progress, Traits
+
+
+class NameInUse(ClusterError):
+    """A cluster of that name runs, starts, or is just ending."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What is written down about a running cluster.
+
+    `pid` and `started` name the holder's outer process, whose death ends all; `inner` is process 1 inside, with its
+    start time, which goes last.
+    """
+
+    name: str
+    pid: int
+    started: int
+    inner: tuple[int, int]
+    detached: bool
+    images: str
+    programs: str
+    traits: Traits
+    spec: ClusterSpec
+
+
+def last_end(name: str, env: Mapping[str, str]) -> str | None:
+    """Why the last cluster of that name ended by itself, as long as its state is there; else None."""
+    ended = places.clusters(env) / name / "ended"
+    return ended.read_text() if ended.is_file() else None
+
+
+def is_held(name: str, env: Mapping[str, str]) -> bool:
+    """Whether a cluster of that name runs, or is just starting or ending."""
+    try:
+        with lock(places.clusters(env) / name):
+            return False
+    except NameInUse:
+        return True
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[IO[str]]:
+    """The cluster's lock, which the holder inherits and so keeps for as long as it lives."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = folder.with_name(f".{folder.name}.lock").open("w")
+    except OSError as error:
+        raise MachineError(
+            f"the folder for the state of clusters, {folder.parent}, cannot be used: {error.strerror}; "
+            "give yourself the right to, or let XDG_STATE_HOME name another"
+        ) from error
+    with file as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NameInUse(
+                f"asked to start the cluster {folder.name!r}, but one of that name runs already or is just starting; "
+                "use it, or end it with `gpulab down`"
+            ) from error
+        yield lock
+
+
+def read(folder: Path) -> Running | None:
+    """What is written down about the cluster of a state folder, or None when nothing is.
+
+    Raises:
+        MachineError: it cannot be read, or another version of this program wrote it.
+    """
+    try:
+        return msgspec.json.decode((folder / "cluster.json").read_bytes(), type=Running)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise MachineError(
+            f"the state of a cluster in {folder} cannot be read ({error}); "
+            "end it with the version and the user that started it, or remove the folder"
+        ) from error
+
+
+def clear_stale(folder: Path, progress: Progress) -> None:
+    """Removes what a cluster left behind that was killed; the lock is ours, so nobody uses it."""
+    if folder.exists():
+        progress(f"removing the state of a cluster {folder.name!r} that was killed")
+        remove(folder)
+
+
+def keep_logs(folder: Path, env: Mapping[str, str]) -> Path:
+    """Copies the logs out of a state folder that is about to go; the newest failed start replaces the one before."""
+    kept = places.clusters(env).with_name("logs") / folder.name
+    shutil.rmtree(kept, ignore_errors=True)
+    for log in folder.rglob("*.log"):
+        target = kept / log.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log, target)
+    return kept
+
+
+def remove(folder: Path) -> None:
+    """Removes a state folder, with folders in it that a container has made read-only."""
+
+    def unlock(remove: Callable[[str], object], path: str, _: object) -> None:
+        for place in (Path(path).parent, Path(path)):
+            if not place.is_symlink():
+                place.chmod(0o700)
+        shutil.rmtree(path) if Path(path).is_dir() else remove(path)
+
+    try:
+        if folder.exists():
+            shutil.rmtree(folder, onerror=unlock)
+    except OSError as error:
+        raise MachineError(
+            f"the state of an ended cluster, {folder}, cannot be removed ({error.strerror}); remove it by hand"
+        ) from error
