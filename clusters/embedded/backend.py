@@ -101,7 +101,8 @@ class EmbeddedCluster:
         if self._child:
             self._child.wait()
         _await_end(self._running.inner)
-        with contextlib.suppress(state.NameInUse), state.lock(self._folder):
+        # The last thread of a killed process lets go of its files a moment after the process is gone.
+        with contextlib.suppress(state.NameInUse), state.lock(self._folder, seconds=2):
             if state.read(self._folder) == self._running:
                 state.remove(self._folder)
 
@@ -155,23 +156,10 @@ def start(
         try:
             with reports:
                 _follow(reports, child, folder, progress)
-            running = state.Running(
-                name=name,
-                pid=child.pid,
-                started=start_time(child.pid) or 0,
-                inner=_inner(child.pid),
-                detached=detached,
-                images=str(images),
-                programs=str(programs),
-                traits=traits(spec),
-                spec=spec,
-            )
+            running = _describe(job, child.pid, detached=detached)
             write_private(folder / "cluster.json", msgspec.json.encode(running))
         except BaseException as error:
-            inner = _inner(child.pid)
-            kill_for_certain(child.pid)
-            child.wait()
-            _await_end(inner)
+            _end(child)
             if isinstance(error, StartError):
                 error.add_note(f"The logs of this start are in {state.keep_logs(folder, env)}")
             state.remove(folder)
@@ -255,11 +243,34 @@ def _door(port: int) -> Iterator[socket.socket]:
         yield door
 
 
+def _describe(job: holder.Job, pid: int, *, detached: bool) -> state.Running:
+    """What is written down about the cluster whose holder has that outer process."""
+    return state.Running(
+        name=job.name,
+        pid=pid,
+        started=start_time(pid) or 0,
+        inner=_inner(pid),
+        detached=detached,
+        images=job.images,
+        programs=job.programs,
+        traits=traits(job.spec),
+        spec=job.spec,
+    )
+
+
 def _inner(outer: int) -> tuple[int, int]:
     """Process 1 of a holder's namespaces, as seen from here, and its start time; (0, 0) when there is none."""
     for pid in children(outer):
         return pid, start_time(pid) or 0
     return 0, 0
+
+
+def _end(child: Child) -> None:
+    """Kills a holder that is a child of this process, and waits until all in it is gone."""
+    inner = _inner(child.pid)
+    kill_for_certain(child.pid)
+    child.wait()
+    _await_end(inner)
 
 
 def _await_end(inner: tuple[int, int]) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from clusters import places
 from clusters.api import ClusterError, ClusterSpec, MachineError, Progress, Traits
+from clusters.wait import WaitTimeout, until
 
 
 class NameInUse(ClusterError):
@@ -55,8 +56,13 @@ def is_held(name: str, env: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[IO[str]]:
-    """The cluster's lock, which the holder inherits and so keeps for as long as it lives."""
+def lock(folder: Path, *, seconds: float = 0.0) -> Iterator[IO[str]]:
+    """The cluster's lock, which the holder inherits and so keeps for as long as it lives; waits `seconds` for it.
+
+    Raises:
+        NameInUse: another holds it.
+        MachineError: the folder for state cannot be used.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = folder.with_name(f".{folder.name}.lock").open("w")
@@ -65,15 +71,23 @@ def lock(folder: Path) -> Iterator[IO[str]]:
             f"the folder for the state of clusters, {folder.parent}, cannot be used: {error.strerror}; "
             "give yourself the right to, or let XDG_STATE_HOME name another"
         ) from error
-    with file as lock:
+    with file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            until(lambda: _locks(file), bool, what="the lock", seconds=seconds, interval=0.01)
+        except WaitTimeout as error:
             raise NameInUse(
                 f"asked to start the cluster {folder.name!r}, but one of that name runs already or is just starting; "
                 "use it, or end it with `gpulab down`"
             ) from error
-        yield lock
+        yield file
+
+
+def _locks(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read(folder: Path) -> Running | None:
