@@ -47,6 +47,19 @@ class Grading:
         until(lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=10)
 
 
+def graded(submission: Path, place: Path, status: int) -> Grading:
+    """A grading that was decided; a busy machine may leave the first inconclusive, which is no fault of either side."""
+    for number in (1, 2):
+        folder = place / str(number)
+        folder.mkdir()
+        grading = Grading(submission, folder)
+        ended = grading.child.wait(600)
+        if "inconclusive" not in grading.statuses().values():
+            break
+    assert ended == status, grading.log.read_text()
+    return grading
+
+
 @pytest.fixture
 def place(machine: None, programs: Path, tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
@@ -55,8 +68,7 @@ def place(machine: None, programs: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_reference_gets_full_marks(place: Path) -> None:
-    grading = Grading(ROOT / "tests/solutions/03_vllm", place)
-    assert grading.child.wait(600) == 0, grading.log.read_text()
+    grading = graded(ROOT / "tests/solutions/03_vllm", place, 0)
     verdict = grading.verdict()
     assert (verdict["status"], verdict["points"], verdict["max_points"]) == ("passed", 100, 100)
     assert verdict["simulated"] == ["GPUs"]
@@ -65,8 +77,7 @@ def test_the_reference_gets_full_marks(place: Path) -> None:
 
 
 def test_the_starter_gets_the_first_check_only_and_is_told_why(place: Path) -> None:
-    grading = Grading(ROOT / "labs/03_vllm/starter", place)
-    assert grading.child.wait(600) == 1, grading.log.read_text()
+    grading = graded(ROOT / "labs/03_vllm/starter", place, 1)
     assert grading.statuses() == dict(zip(IDS, ["passed", "failed", "failed"], strict=True))
     assert grading.verdict()["points"] == 20
     for check in grading.verdict()["checks"][1:]:
