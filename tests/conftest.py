@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from clusters.api import MachineError
 from clusters.embedded import backend, build, doctor, prepare
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import descendants, run, start_time
+from clusters.progress import Display
 from clusters.wait import until
 
 # A busy machine is no failure of a property, a run repeats the one before, and nothing is written into the tree.
@@ -39,9 +42,11 @@ def silent(_: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def programs() -> Path:
-    """Folder of the Kubernetes programs; built when they are not cached, as a cluster's start would."""
-    return build.programs(places.cache(os.environ), os.environ, silent)
+def programs(pytestconfig: pytest.Config) -> Path:
+    """Folder of the Kubernetes programs; built, with progress, when they are not cached, as a cluster's start would."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext(), Display(sys.stderr) as display:
+        return build.programs(places.cache(os.environ), os.environ, display)
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,6 @@ from clusters.embedded.runtime.images import Entry, Image
 from clusters.process import Child, tail
 from clusters.wait import until
 
-MODULES = Path(__file__).parents[3] / "clusters" / "embedded" / "kubernetes"
-PROTOS = {
-    "cri": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
-    "deviceplugin": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
-}
 # What the holder does for a real node: a network with a route between pods, and a /run of its own.
 PREPARE = """
 mount -t tmpfs tmpfs /run && ip link set lo up && ip address add 172.30.0.1/32 dev lo
@@ -31,22 +26,9 @@ echo 1 > /proc/sys/net/ipv4/ip_forward && exec "$@"
 
 
 @pytest.fixture(scope="session")
-def descriptors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The descriptor sets of the pinned modules, when Go has these in its cache."""
-    found = {}
-    for name, (module, path) in PROTOS.items():
-        if shutil.which("go") is None:
-            pytest.skip("Go is not on this machine, so the API files of the pinned modules are not at hand")
-        environ = {**os.environ, "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
-        folder = subprocess.run(
-            ["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=MODULES, env=environ, capture_output=True, text=True
-        ).stdout.strip()
-        if not folder:
-            pytest.skip(f"the module {module} is not in Go's cache; `gpulab up` downloads it")
-        found[name] = Path(folder) / path
-    target = tmp_path_factory.mktemp("descriptors")
-    protos.compile_protos(found, target)
-    return target
+def descriptors(programs: Path) -> Path:
+    """The descriptor sets of the pinned modules, as they are built."""
+    return programs / "descriptors"
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +143,7 @@ def node(descriptors: Path, cri: Api, machine: None, tmp_path_factory: pytest.Te
     (folder / "node.json").write_bytes(msgspec.json.encode(config))
     server = [sys.executable, "-m", "clusters.embedded.runtime.server", str(folder / "node.json")]
     argv = ["unshare", *_flags(), "--mount-proc", "--kill-child", "sh", "-c", PREPARE, "sh", *server]
-    child = Child(argv, log=folder / "log", env={**os.environ, "SECRET_OF_THE_HOST": "1"}, cwd=MODULES.parents[2])
+    child = Child(argv, log=folder / "log", env={**os.environ, "SECRET_OF_THE_HOST": "1"}, cwd=Path(__file__).parents[3])
     try:
         until(
             lambda: (folder / "s").is_socket() or child.status() is not None,
