@@ -143,7 +143,8 @@ def node(descriptors: Path, cri: Api, machine: None, tmp_path_factory: pytest.Te
     (folder / "node.json").write_bytes(msgspec.json.encode(config))
     server = [sys.executable, "-m", "clusters.embedded.runtime.server", str(folder / "node.json")]
     argv = ["unshare", *_flags(), "--mount-proc", "--kill-child", "sh", "-c", PREPARE, "sh", *server]
-    child = Child(argv, log=folder / "log", env={**os.environ, "SECRET_OF_THE_HOST": "1"}, cwd=Path(__file__).parents[3])
+    root = Path(__file__).parents[3]
+    child = Child(argv, log=folder / "log", env={**os.environ, "SECRET_OF_THE_HOST": "1"}, cwd=root)
     try:
         until(
             lambda: (folder / "s").is_socket() or child.status() is not None,
