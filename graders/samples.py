@@ -20,7 +20,7 @@ from graders import stats
 from graders.arrivals import digest
 from graders.errors import HarnessError
 from graders.plan import Plan
-from graders.streaming import Asked, Stream, judge, parse
+from graders.streaming import Asked, Stream, held_back, judge, parse
 
 Scheduling = Literal["real-time", "normal"]
 
@@ -111,17 +111,23 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """A sample with what its bytes say: `wrong` is empty for a success."""
+    """A sample with what its bytes say: `wrong` is empty for a success, `held` is the part of it that is pace alone."""
 
     sample: Sample
     asked: Asked
     stream: Stream
     wrong: tuple[str, ...]
+    held: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
         """Whether nothing is wrong with it."""
         return not self.wrong
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it came as asked, at whatever pace."""
+        return set(self.wrong) <= set(self.held)
 
     @property
     def ttft(self) -> float:
@@ -219,9 +225,14 @@ class Run:
         """The measured answers with which something is wrong."""
         return tuple(each for each in self.measured if not each.good)
 
+    @property
+    def incomplete(self) -> tuple[Answer, ...]:
+        """The measured answers of which something is missing or false."""
+        return tuple(each for each in self.measured if not each.complete)
+
     def tokens_in_window(self) -> int:
-        """Output tokens that came in the window, by their own times, of successes whenever these were planned."""
-        return round(sum(self._tokens(each.stream) for each in self.answers if each.good))
+        """Output tokens that came in the window, by their own times, of complete answers whenever planned."""
+        return round(sum(self._tokens(each.stream) for each in self.answers if each.complete))
 
     def tokens_per_second(self) -> float:
         """Output tokens per second over the window."""
@@ -349,7 +360,8 @@ def _read(sample: Sample, asked: Asked, pauses: Sequence[tuple[float, float]]) -
         return Answer(sample, asked, stream, (words,))
     begun = sample.planned if sample.sent is None else sample.sent
     pause = max((lag for time, lag in pauses if time >= begun and time - lag <= sample.end), default=0.0)
-    return Answer(sample, asked, stream, tuple(judge(stream, asked, client_pause=pause)))
+    wrong = tuple(judge(stream, asked, client_pause=pause))
+    return Answer(sample, asked, stream, wrong, tuple(held_back(stream, pause)) if wrong else ())
 
 
 def _arrival_limits(figures: Figures, plan: Plan) -> list[str]:

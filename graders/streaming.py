@@ -299,7 +299,7 @@ def judge(stream: Stream, asked: Asked, *, client_pause: float = 0.0) -> list[st
     said = list(stream.faults)
     if stream.error:
         said.append(f"the stream carries an error: {stream.error}")
-    return said + _ending(stream, asked) + _counts(stream, asked) + _beginning(stream) + _pace(stream, client_pause)
+    return said + _ending(stream, asked) + _counts(stream, asked) + _beginning(stream) + held_back(stream, client_pause)
 
 
 def _ending(stream: Stream, asked: Asked) -> list[str]:
@@ -343,7 +343,8 @@ def _beginning(stream: Stream) -> list[str]:
     return [f"{what} without a token id came {ahead:.0f} ms before the first token"]
 
 
-def _pace(stream: Stream, client_pause: float) -> list[str]:
+def held_back(stream: Stream, client_pause: float) -> list[str]:
+    """What is wrong with the pace of its tokens alone; a busy machine can do that to a stream that is complete."""
     n, first, last = stream.tokens, stream.first_token, stream.last_token
     if n is None or n < BURST_TOKENS or first is None or last is None:
         return []

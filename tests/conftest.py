@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -23,6 +24,9 @@ from clusters.wait import until
 # A busy machine is no failure of a property, a run repeats the one before, and nothing is written into the tree.
 hypothesis.settings.register_profile("gpulab", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("gpulab")
+
+# Where tests run in the background, Ctrl-C is ignored, and a program that a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SPEC = """
 nodes:

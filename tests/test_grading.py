@@ -113,7 +113,7 @@ def test_values_that_the_schema_refuses_fail_with_helms_words(place: Path) -> No
     assert observed == (
         "asked Helm to install the chart vllm as submission: "
         "values don't meet the specifications of the schema(s) in the following chart(s):\n"
-        "vllm:\n- at '/engine': additional properties 'maxNumSequences' not allowed\n"
+        "vllm:\n- at '/engine': additional properties 'maxNumSequences' not allowed"
     )
     grading.assert_nothing_left()
 

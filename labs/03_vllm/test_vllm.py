@@ -35,6 +35,8 @@ PROMPT_TOKENS, OUTPUT_TOKENS = 64, 64
 START_SECONDS = 300.0
 FEWEST = 5
 """A baseline that answers fewer requests in a window says nothing of the machine."""
+HELD = 0.1
+"""Share of answers that may come in bursts, which a machine with more work than cores does to honest servers too."""
 ONE_SIDED = 0.975
 """A share is proven by the lower bound of the interval that is printed, which allows for a second try at 95 %."""
 SEEDS = random.SystemRandom()
@@ -143,11 +145,13 @@ def test_streams_are_correct(check: Check, bench: Bench, progress: Progress) -> 
     def attempt(number: int) -> Finding:
         say = within(progress, "streams")
         run = bench.run("submission", f"streams-{number}", arrivals.closed(streams), say, window=window, drain=120.0)
-        good, n = len(run.measured) - len(run.failures), len(run.measured)
-        verdict = "passed" if n and good == n else "inconclusive" if run.client_limits() else "failed"
+        n, good = len(run.measured), len(run.measured) - len(run.incomplete)
+        held = len(run.failures) - len(run.incomplete)
+        right = n and good == n and held <= HELD * n
+        verdict = "passed" if right else "inconclusive" if run.client_limits() else "failed"
         return Finding(
-            expected="every answer is a complete OpenAI stream of the length asked for",
-            observed=f"{good} of {n} are{complaint(run)}{excuse(run.client_limits())}",
+            expected=f"every answer is a complete OpenAI stream of the length asked for, at most {HELD:.0%} in bursts",
+            observed=f"{good} of {n} are complete, {held} came in bursts{complaint(run)}{excuse(run.client_limits())}",
             verdict=verdict,  # type: ignore[arg-type]  # one of the three words
             unit="share of answers",
             value=good / n if n else None,
@@ -261,7 +265,7 @@ def test_service_level_objective(check: Check, bench: Bench, progress: Progress)
 
 def refuse_broken(run: Run) -> None:
     """Raises InfrastructureError when the lab's own baseline failed while it was measured."""
-    if run.failures or len(run.measured) < FEWEST:
+    if run.incomplete or len(run.measured) < FEWEST:
         said = next(iter(run.wrong()), f"it answered {len(run.measured)} requests in {run.plan.window:g} s")
         raise InfrastructureError(f"the baseline, which the lab compares with, failed: {said}")
 
