@@ -22,6 +22,7 @@ from clusters.wait import WaitTimeout, until
 BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
 _ETCD = "unix://localhost:23790"  # etcd wants host:port; it is the name of the socket's file in etcd's own folder
 _DEADLINE = 60.0
+_PAUSE = 0.05  # each look at the API server costs it a TLS handshake, just when it has the most to do
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ class ControlPlane:
     def __init__(self, files: Files, say: Callable[[str], None]) -> None:
         self.files, self._say = files, say
         self._admin = files.authority.issue("admin", "gpulab-admin", ["system:masters"])
+        self._tls = ssl.create_default_context(cafile=str(files.authority.cert))
+        self._tls.load_cert_chain(self._admin.cert, self._admin.key)
         self.components: dict[str, Component] = {}
 
     def kubeconfig(self, path: Path, server: str, name: str) -> None:
@@ -243,7 +246,7 @@ class ControlPlane:
             return done()
 
         try:
-            until(look, bool, what=what, seconds=_DEADLINE, interval=0.02, describe=lambda _: "not yet")
+            until(look, bool, what=what, seconds=_DEADLINE, interval=_PAUSE, describe=lambda _: "not yet")
         except WaitTimeout as error:
             raise StartError(str(error)) from error
 
@@ -253,9 +256,7 @@ class ControlPlane:
 
     def _get(self, path: str) -> bytes | None:
         """Body of a 200 answer of the API server, else None; ordinary clients are too slow to import for this."""
-        tls = ssl.create_default_context(cafile=str(self.files.authority.cert))
-        tls.load_cert_chain(self._admin.cert, self._admin.key)
-        connection = http.client.HTTPSConnection("127.0.0.1", network.API_PORT, context=tls, timeout=5)
+        connection = http.client.HTTPSConnection("127.0.0.1", network.API_PORT, context=self._tls, timeout=5)
         return _get(connection, path)
 
 
