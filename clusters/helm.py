@@ -26,7 +26,7 @@ class ValuesRefused(HelmFailed):
 
 
 class Helm:
-    """Installs and removes releases in one cluster."""
+    """Installs releases in one cluster."""
 
     def __init__(self, program: Path, kubeconfig: Path) -> None:
         self._client = pyhelm3.Client(executable=str(program), kubeconfig=kubeconfig)
@@ -39,17 +39,6 @@ class Helm:
             HelmFailed: anything else.
         """
         asyncio.run(self._install(release, chart, values, namespace))
-
-    def uninstall(self, release: str, namespace: str) -> None:
-        """Removes a release; one that is not there is no error.
-
-        Raises:
-            HelmFailed: Helm could not.
-        """
-        try:
-            asyncio.run(self._client.uninstall_release(release, namespace=namespace))
-        except pyhelm3.errors.Error as error:
-            raise HelmFailed(f"asked Helm to remove {release}: {_words(error)}") from error
 
     async def _install(self, release: str, chart: Path, values: Mapping[str, Any], namespace: str) -> None:
         try:

@@ -17,8 +17,6 @@ from typing import IO, NoReturn
 
 from clusters.api import ClusterError, MachineError
 
-_MISSING = "the program {!r} is not on this machine; `gpulab doctor` says how to get it"
-
 
 class CommandFailed(ClusterError):
     """A program ended with a status other than 0; `output` is what it printed last."""
@@ -27,6 +25,11 @@ class CommandFailed(ClusterError):
         self.argv, self.status, self.output = list(argv), status, output
         said = output.strip() or "it printed nothing"
         super().__init__(f"{' '.join(argv)} ended with status {status}: {said}")
+
+
+def missing(program: str) -> MachineError:
+    """The error for a program that is not on this machine."""
+    return MachineError(f"the program {program!r} is not on this machine; `gpulab doctor` says how to get it")
 
 
 def system_path(env: Mapping[str, str]) -> str:
@@ -59,9 +62,7 @@ def run(
             argv, input=stdin, env=env, cwd=cwd, timeout=seconds, capture_output=True, text=True, errors="replace"
         )
     except FileNotFoundError as error:
-        raise MachineError(
-            f"the program {argv[0]!r} is not on this machine; `gpulab doctor` says how to get it"
-        ) from error
+        raise missing(argv[0]) from error
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(argv, 124, f"not done after {seconds:g} s") from error
     if done.returncode:
@@ -93,7 +94,7 @@ class Child:
     ) -> None:
         self.argv = list(argv)
         if not shutil.which(argv[0], path=(env or os.environ).get("PATH")):
-            raise MachineError(_MISSING.format(argv[0]))
+            raise missing(argv[0])
         # setpriv sets the signal, then becomes the program; our code between fork and exec would upset gRPC threads.
         prefix = [] if detached else ["setpriv", "--pdeathsig", "KILL", "--"]
         with contextlib.ExitStack() as stack:

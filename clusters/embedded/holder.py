@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -60,7 +59,6 @@ class Report(msgspec.Struct, frozen=True):
     say: str | None = None
     ready: bool = False
     error: str | None = None
-    seconds: float = 0.0
 
 
 def argv(job_file: Path, *, root: bool) -> list[str]:
@@ -81,7 +79,6 @@ def main() -> NoReturn:
     """Holds the cluster that the file named on the command line describes."""
     job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
     wake = _wake_on_signals()
-    begun = time.monotonic()
 
     def report(line: Report) -> None:
         try:
@@ -90,12 +87,12 @@ def main() -> NoReturn:
             sys.exit(1)  # who started this is gone before it was ready, so nobody would ever find it
 
     def say(text: str) -> None:
-        report(Report(say=text, seconds=time.monotonic() - begun))
+        report(Report(say=text))
 
     ready = False
     try:
         plane = _bring_up(job, say)
-        report(Report(ready=True, seconds=time.monotonic() - begun))
+        report(Report(ready=True))
         ready = True
         os.close(job.report)
         _await_record(Path(job.state))

@@ -13,8 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from functools import partial
 
-from clusters.api import MachineError
-from clusters.process import system_path
+from clusters.process import missing, system_path
 
 
 class Running:
@@ -85,5 +84,5 @@ def find(program: str) -> str:
     """
     found = shutil.which(program, path=system_path(os.environ))
     if found is None:
-        raise MachineError(f"the program {program!r} is not on this machine; `gpulab doctor` says how to get it")
+        raise missing(program)
     return found
