@@ -50,11 +50,31 @@ class Taint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: str = ""
 
 
-class Gpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The GPUs of a node: `model` as GPU feature discovery names the product, `count` of devices."""
+class Mig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How each GPU of a node is partitioned: `count` partitions of one `profile`, as in 1g.10gb."""
+
+    profile: str
+    count: int
+
+
+class Gpus(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The GPUs of a node.
+
+    Attributes:
+        model: as GPU feature discovery names the product; what simulated devices are.
+        count: of GPUs.
+        mig: their partitions, which are then what pods ask for.
+        replicas: how many pods may share each GPU (time-slicing).
+        rename_by_default: shared GPUs are asked for as nvidia.com/gpu.shared.
+        source: "any" takes real GPUs where the machine has enough of them, and simulates them elsewhere.
+    """
 
     model: str
     count: int
+    mig: Mig | None = None
+    replicas: int = 1
+    rename_by_default: bool = False
+    source: Literal["any", "simulated", "real"] = "any"
 
 
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

@@ -32,11 +32,11 @@ SPEC = """
 nodes:
   - name: system
   - name: gpu-1
-    gpus: {model: NVIDIA-L4, count: 2}
+    gpus: {model: NVIDIA-L4, count: 2, source: simulated}
     taints: [{key: nvidia.com/gpu, value: present, effect: NoSchedule}]
     capacityType: spot
   - name: gpu-2
-    gpus: {model: NVIDIA-L4, count: 2}
+    gpus: {model: NVIDIA-L4, count: 2, source: simulated}
     taints: [{key: nvidia.com/gpu, value: present, effect: NoSchedule}]
 """
 
@@ -76,10 +76,10 @@ class Launcher:
     images: Path
     env: dict[str, str]
 
-    def start(self, name: str = "default", *, port: int = 0) -> EmbeddedCluster:
-        """A cluster of three nodes that dies with this process."""
+    def start(self, name: str = "default", *, port: int = 0, text: str = SPEC) -> EmbeddedCluster:
+        """A cluster of three nodes, or what the cluster.yaml in `text` says, that dies with this process."""
         file = Path(self.env["XDG_STATE_HOME"]) / "cluster.yaml"
-        file.write_text(SPEC)
+        file.write_text(text)
         return backend.start(
             name,
             spec.read(file),

@@ -18,7 +18,8 @@ import msgspec
 
 from clusters import places
 from clusters.api import ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
-from clusters.embedded import gpu, holder, network, state
+from clusters.embedded import holder, network, state
+from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.pki import write_private
 from clusters.process import Child, children, kill_for_certain, start_time, system_path, tail
 from clusters.wait import until
@@ -81,6 +82,14 @@ class EmbeddedCluster:
     def spec(self) -> ClusterSpec:
         """What it was started from."""
         return self._running.spec
+
+    def fail_gpu(self, node: str, index: int, xid: int) -> None:
+        """Lets a simulated GPU of a node have an Xid error (`faults.inject`); raises SpecError when that cannot be."""
+        faults.inject(self._folder, self.spec, node, index, xid)
+
+    def heal_gpu(self, node: str, index: int) -> None:
+        """Makes a simulated GPU whole again, as a reset would (`faults.heal`); raises SpecError when that cannot be."""
+        faults.heal(self._folder, self.spec, node, index)
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` in the cluster's network."""
@@ -202,17 +211,15 @@ def check(spec: ClusterSpec, port: int = 0) -> None:
     for node in spec.nodes:
         if not NAME.fullmatch(node.name):
             raise SpecError(f"a node is named {node.name!r}; use small letters, digits and dashes, 63 at most")
-        if node.gpus:
-            gpu.devices(node.name, node.gpus.model, node.gpus.count)
+    devices.assign(spec.nodes, nvml.find())
 
 
 def traits(spec: ClusterSpec) -> Traits:
     """What is true of an embedded cluster made from `spec`."""
-    simulated = any(node.gpus for node in spec.nodes)
     return Traits(
         backend="embedded",
         level="L1",
-        gpus="simulated" if simulated else "none",
+        gpus=devices.kind(devices.assign(spec.nodes, nvml.find())),
         users="mapped",
         not_enforced=NOT_ENFORCED,
     )

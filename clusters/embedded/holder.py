@@ -22,6 +22,7 @@ import msgspec
 
 from clusters.api import ClusterError, ClusterSpec
 from clusters.embedded import controlplane, network, node
+from clusters.embedded.gpu import devices, nvml
 from clusters.process import Child, run
 from clusters.wait import WaitTimeout, until
 
@@ -121,9 +122,10 @@ def _bring_up(job: Job, say: Callable[[str], None]) -> controlplane.ControlPlane
     plane.start_store()
     threading.Thread(target=_keep_door, args=(job.door,), daemon=True).start()
     plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
+    offers = devices.assign(job.spec.nodes, nvml.find())
     described = [
-        node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths)
-        for index, spec in enumerate(job.spec.nodes, 1)
+        node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths, gpus)
+        for index, (spec, gpus) in enumerate(zip(job.spec.nodes, offers, strict=True), 1)
     ]
     for spec, file in zip(job.spec.nodes, described, strict=True):
         plane.components[f"node {spec.name}"] = _start_node(file)

@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from clusters.api import NodeSpec
-from clusters.embedded import gpu, network
+from clusters.embedded import network
 from clusters.embedded.controlplane import Files
+from clusters.embedded.gpu import devices, faults
 from clusters.embedded.pki import Pair, write_private
 from clusters.embedded.runtime import server
 from clusters.embedded.runtime.config import NodeConfig
@@ -85,13 +86,19 @@ def kubelet_config(address: str, paths: Paths, authority: Path, serving: Pair, s
     }
 
 
-def labels(spec: NodeSpec, devices: Sequence[gpu.Device]) -> dict[str, str]:
+def labels(spec: NodeSpec, gpus: devices.Offer) -> dict[str, str]:
     """The labels a node joins with: its own, its capacity type, and those of its GPUs."""
-    return {CAPACITY_TYPE: spec.capacity_type} | (gpu.node_labels(devices) if devices else {}) | spec.labels
+    return {CAPACITY_TYPE: spec.capacity_type} | devices.node_labels(gpus) | spec.labels
 
 
 def describe(
-    spec: NodeSpec, index: int, files: Files, run_folder: Path, images: Path, host_paths: Sequence[str]
+    spec: NodeSpec,
+    index: int,
+    files: Files,
+    run_folder: Path,
+    images: Path,
+    host_paths: Sequence[str],
+    gpus: devices.Offer,
 ) -> Path:
     """Writes all that the node's process needs, and returns the file that names the rest.
 
@@ -102,6 +109,7 @@ def describe(
         run_folder: short path for sockets (their paths may have 107 bytes at most).
         images: the list of images.
         host_paths: host folders that pods may mount.
+        gpus: what it offers of its GPUs.
     """
     state = files.state / "nodes" / spec.name
     paths = Paths(state, run_folder / f"{spec.name}.sock")
@@ -113,7 +121,6 @@ def describe(
     serving = files.authority.issue(f"kubelet-{spec.name}-serving", user, [group], hosts=[spec.name, address])
     config = kubelet_config(address, paths, files.authority.cert, serving, spec)
     config_file = write_private(state / "kubelet.json", json.dumps(config).encode())
-    devices = gpu.devices(spec.name, spec.gpus.model, spec.gpus.count) if spec.gpus else ()
     runtime = NodeConfig(
         name=spec.name,
         socket=str(paths.socket),
@@ -124,7 +131,9 @@ def describe(
         images=str(images),
         host_paths=tuple(host_paths),
         kubelet=str(KUBELET),
-        gpus=devices,
+        gpus=gpus,
+        address=address,
+        faults=str(faults.file(files.state, spec.name)),
     )
     kubelet = [
         files.program("kubelet"),
@@ -134,7 +143,7 @@ def describe(
         f"--node-ip={address}",
         f"--cert-dir={state}",
         f"--root-dir={KUBELET}",
-        "--node-labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels(spec, devices).items())),
+        "--node-labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels(spec, gpus).items())),
     ]
     job = {"runtime": msgspec.to_builtins(runtime), "kubelet": kubelet, "folder": str(paths.kubelet)}
     return write_private(state / "node.json", json.dumps(job).encode())

@@ -6,7 +6,8 @@ from pathlib import Path
 import yaml
 
 from clusters.api import Gpus, NodeSpec, Taint
-from clusters.embedded import controlplane, gpu, network, node
+from clusters.embedded import controlplane, network, node
+from clusters.embedded.gpu.devices import assign
 from clusters.embedded.pki import Pair
 
 PAIR = Pair(Path("/pki/x.crt"), Path("/pki/x.key"))
@@ -70,7 +71,7 @@ def test_a_kubelet_asks_the_api_server_who_may_call_it() -> None:
 
 def test_a_node_is_labelled_with_its_gpus_and_capacity_type() -> None:
     spec = NodeSpec("n", labels={"zone": "a"}, gpus=Gpus("NVIDIA-L4", 2), capacity_type="spot")
-    labels = node.labels(spec, gpu.devices("n", "NVIDIA-L4", 2))
+    labels = node.labels(spec, assign([spec], ())[0])
     assert labels["karpenter.sh/capacity-type"] == "spot"
     assert labels["nvidia.com/gpu.product"] == "NVIDIA-L4"
     assert labels["nvidia.com/gpu.count"] == "2"

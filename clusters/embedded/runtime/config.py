@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from clusters.api import SpecError
-from clusters.embedded.gpu import Device
+from clusters.embedded.gpu.devices import Offer
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,7 +24,9 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         images: the JSON file that says which image is which local environment.
         host_paths: host folders that pods may mount by hostPath.
         kubelet: the kubelet's folder.
-        gpus: the devices that the device plugin offers; none means no plugin.
+        gpus: what the device plugin offers; without devices there is no plugin.
+        address: the node's address, on which GPU telemetry is served.
+        faults: the file that tells which simulated GPUs have failed.
     """
 
     name: str
@@ -36,7 +38,9 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: str
     host_paths: tuple[str, ...] = ()
     kubelet: str = "/var/lib/kubelet"
-    gpus: tuple[Device, ...] = ()
+    gpus: Offer = Offer()
+    address: str = "127.0.0.1"
+    faults: str = ""
 
 
 def read(path: Path) -> NodeConfig:

@@ -20,9 +20,8 @@ import grpc
 from clusters import process
 from clusters.api import SpecError
 from clusters.embedded import protos
-from clusters.embedded.runtime import bubblewrap, errors, images, network, services, spawn
+from clusters.embedded.runtime import bubblewrap, errors, gpus, images, network, services, spawn
 from clusters.embedded.runtime.config import NodeConfig, read
-from clusters.embedded.runtime.device_plugin import DevicePlugin
 from clusters.embedded.runtime.sandbox import Sandboxes
 
 CODES = {
@@ -77,21 +76,15 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     Path(config.socket).unlink(missing_ok=True)
     server = protos.server(Path(config.socket), *handlers)
     await server.start()
-    plugin = asyncio.create_task(_offer_devices(config))
+    devices = asyncio.create_task(gpus.serve(config))
     try:
         await stop.wait()
     finally:
-        plugin.cancel()
+        devices.cancel()
         await pods.stop_all()
         await server.stop(0)
         with contextlib.suppress(asyncio.CancelledError):
-            await plugin
-
-
-async def _offer_devices(config: NodeConfig) -> None:
-    if config.gpus:
-        api = protos.load(Path(config.descriptors) / "deviceplugin.binpb")
-        await DevicePlugin(api, config.gpus, Path(config.kubelet) / "device-plugins").run()
+            await devices
 
 
 async def main(path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from clusters.api import SpecError
-from clusters.embedded.gpu import devices
+from clusters.api import Gpus, Mig, NodeSpec, SpecError
+from clusters.embedded.gpu.devices import assign
 from clusters.embedded.runtime.config import NodeConfig, read
 
 CONFIG = NodeConfig(
@@ -17,7 +17,7 @@ CONFIG = NodeConfig(
     state="/st",
     descriptors="/d",
     images="/i",
-    gpus=devices("n", "Tesla-T4", 1),
+    gpus=assign([NodeSpec("n", gpus=Gpus("NVIDIA-H200", 1, mig=Mig("1g.18gb", 2)))], ())[0],
 )
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from clusters.api import Gpus, NodeSpec
 from clusters.embedded import protos
-from clusters.embedded.gpu import devices
+from clusters.embedded.gpu.devices import Device, Offer, assign
 from clusters.embedded.protos import Api, Message
 from clusters.embedded.runtime.device_plugin import DevicePlugin
 
-GPUS = devices("node-1", "NVIDIA-L4", 3)
+OFFER = assign([NodeSpec("node-1", gpus=Gpus("NVIDIA-L4", 3, source="simulated"))], ())[0]
+GPUS = OFFER.devices
+SHARED = assign([NodeSpec("node-1", gpus=Gpus("NVIDIA-L4", 2, replicas=3, source="simulated"))], ())[0]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ class Kubelet:
 
 def test_devices_are_registered_listed_and_allocated(api: Api, tmp_path: Path) -> None:
     async def scenario() -> tuple[Message, Message, Message]:
-        task = asyncio.create_task(DevicePlugin(api, GPUS, tmp_path).run(interval=0.002))
+        task = asyncio.create_task(DevicePlugin(api, OFFER, tmp_path).run(interval=0.002))
         async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(5):
             registration = await kubelet.registered.get()
             async with protos.channel(tmp_path / registration.endpoint) as channel:
@@ -69,7 +72,7 @@ def test_devices_are_registered_listed_and_allocated(api: Api, tmp_path: Path) -
 
 def test_every_new_kubelet_gets_them(api: Api, tmp_path: Path) -> None:
     async def scenario() -> list[str]:
-        task = asyncio.create_task(DevicePlugin(api, GPUS, tmp_path).run(interval=0.002))
+        task = asyncio.create_task(DevicePlugin(api, OFFER, tmp_path).run(interval=0.002))
         endpoints = []
         for _ in range(3):
             async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(5):
@@ -84,7 +87,7 @@ def test_every_new_kubelet_gets_them(api: Api, tmp_path: Path) -> None:
 def test_a_socket_that_a_dead_kubelet_left_is_no_error(api: Api, tmp_path: Path) -> None:
     async def scenario() -> str:
         (tmp_path / "kubelet.sock").touch()
-        task = asyncio.create_task(DevicePlugin(api, GPUS, tmp_path).run(interval=0.002))
+        task = asyncio.create_task(DevicePlugin(api, OFFER, tmp_path).run(interval=0.002))
         async with asyncio.timeout(5):
             while not (tmp_path / "gpulab-gpu.sock").exists():
                 await asyncio.sleep(0.002)
@@ -95,3 +98,55 @@ def test_a_socket_that_a_dead_kubelet_left_is_no_error(api: Api, tmp_path: Path)
         return str(name)
 
     assert asyncio.run(scenario()) == "nvidia.com/gpu"
+
+
+def test_a_failed_gpu_is_told_to_the_kubelet_and_so_is_its_recovery(api: Api, tmp_path: Path) -> None:
+    async def scenario() -> list[list[str]]:
+        plugin = DevicePlugin(api, SHARED, tmp_path)
+        task = asyncio.create_task(plugin.run(interval=0.002))
+        told: list[list[str]] = []
+        async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(5):
+            registration = await kubelet.registered.get()
+            async with protos.channel(tmp_path / registration.endpoint) as channel:
+                stream = api.stub("DevicePlugin", channel).ListAndWatch(api.Empty())
+                for unhealthy in ((), (1,), (0, 1), ()):
+                    plugin.tell(iter(unhealthy))
+                    plugin.tell(iter(unhealthy))  # no news, so the kubelet is not told again
+                    told.append([each.health for each in (await stream.read()).devices])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return told
+
+    good, bad = ["Healthy"] * 3, ["Unhealthy"] * 3
+    assert asyncio.run(scenario()) == [good + good, good + bad, bad + bad, good + good]
+
+
+def test_units_of_the_gpus_that_the_fewest_share_are_preferred(api: Api, tmp_path: Path) -> None:
+    units = list(SHARED.units)
+    asked = [
+        {"available_deviceIDs": units, "allocation_size": 2},
+        {"available_deviceIDs": units[1:], "allocation_size": 1},
+        {"available_deviceIDs": units, "must_include_deviceIDs": [units[0]], "allocation_size": 3},
+        {"available_deviceIDs": units[:1], "allocation_size": 2},
+    ]
+    plugin = DevicePlugin(api, SHARED, tmp_path)
+    request = api.PreferredAllocationRequest(container_requests=asked)
+    answer = asyncio.run(plugin.GetPreferredAllocation(request, None))
+    assert [list(each.deviceIDs) for each in answer.container_responses] == [
+        [units[0], units[3]],
+        [units[3]],
+        [units[0], units[3], units[1]],
+        [units[0]],
+    ]
+
+
+def test_units_of_one_gpu_are_one_device_and_files_are_handed_over(api: Api, tmp_path: Path) -> None:
+    files = ("/dev/nvidiactl", "/dev/nvidia0")
+    gpu = Device("GPU-1", "NVIDIA L4", 1, simulated=False, index=0, compute=(8, 9), mig_capable=False, files=files)
+    plugin = DevicePlugin(api, Offer((gpu,), replicas=2), tmp_path)
+    request = api.AllocateRequest(container_requests=[{"devices_ids": ["GPU-1::1", "GPU-1::0"]}])
+    (given,) = asyncio.run(plugin.Allocate(request, None)).container_responses
+    assert dict(given.envs) == {"NVIDIA_VISIBLE_DEVICES": "GPU-1"}
+    assert [(each.host_path, each.container_path, each.permissions) for each in given.devices] == [
+        (file, file, "rw") for file in files
+    ]
