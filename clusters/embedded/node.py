@@ -128,6 +128,7 @@ def describe(
         logs=str(paths.logs),
         state=str(state / "containers"),
         descriptors=str(files.programs / "descriptors"),
+        streaming=files.program("streaming"),
         images=str(images),
         host_paths=tuple(host_paths),
         kubelet=str(KUBELET),

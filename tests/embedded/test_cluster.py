@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clusters.embedded.backend import EmbeddedCluster
-from clusters.process import CommandFailed, run
+from clusters.process import run
 from tests.conftest import Kubectl
 
 pytestmark = pytest.mark.cluster
@@ -111,16 +111,6 @@ def test_an_unknown_image_is_an_error_that_says_what_to_do(kubectl: Kubectl) -> 
     )
     assert "python:3" in waiting["message"]
     kubectl("delete", "pod", "unknown")
-
-
-def test_streams_are_refused_with_a_sentence(kubectl: Kubectl) -> None:
-    kubectl("apply", "-f", "-", stdin=pod("still", "sleep 600"))
-    kubectl.phase("still", "Running")
-    with pytest.raises(CommandFailed) as caught:
-        kubectl("exec", "still", "--", "true")
-    assert "Exec" in str(caught.value)
-    assert "Unimplemented" in str(caught.value)
-    kubectl("delete", "pod", "still")
 
 
 def test_a_container_has_no_power_over_the_cluster(kubectl: Kubectl) -> None:

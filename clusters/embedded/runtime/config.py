@@ -21,6 +21,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         logs: folder of the pods' logs; the kubelet chooses the names in it.
         state: folder (0700) for the files that the runtime makes for pods and containers.
         descriptors: folder that holds `cri.binpb` and `deviceplugin.binpb`.
+        streaming: the program that serves exec, attach and port-forward.
         images: the JSON file that says which image is which local environment.
         host_paths: host folders that pods may mount by hostPath.
         kubelet: the kubelet's folder.
@@ -35,6 +36,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logs: str
     state: str
     descriptors: str
+    streaming: str
     images: str
     host_paths: tuple[str, ...] = ()
     kubelet: str = "/var/lib/kubelet"

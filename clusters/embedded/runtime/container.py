@@ -15,21 +15,24 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import bubblewrap
+from clusters.embedded.runtime import bubblewrap, terminal
 from clusters.embedded.runtime.errors import Refused, StartFailed
 from clusters.embedded.runtime.images import Image
-from clusters.embedded.runtime.logs import LogFile, Pump
+from clusters.embedded.runtime.logs import LogFile
 from clusters.embedded.runtime.plan import Plan
 from clusters.embedded.runtime.spawn import Running
+from clusters.embedded.runtime.streams import Streams
+from clusters.embedded.runtime.terminal import LEADING, Terminal
 
 NICENESS = "10"
 """Containers yield to the cluster's own programs and to whoever measures them from outside, as they do where cgroups
 give the pods of a node a share of their own; without this a busy pod starves the client that times it."""
-_ENTERING = b"bwrap: ", b"nsenter: "  # what goes before their complaints
+_ENTERING = b"bwrap: ", b"nsenter: ", b"setsid: "  # what goes before their complaints
+_REFUSALS = 1, 126, 127  # the statuses they end with
 _LOOK = 0.001  # seconds between two looks whether the program was started; setting up takes about 4 ms
 
 
@@ -66,7 +69,7 @@ class Container:
         self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
         self._netns, self._programs, self._now = netns, programs, now
         self._log = LogFile(log, now)
-        self._pumps = Pump(self._log, "stdout"), Pump(self._log, "stderr")
+        self.streams = Streams(self._log, stdin=config.stdin, once=config.stdin_once, tty=config.tty)
         self._process: Running | None = None
         self._program: int | None = None
         self._exited = asyncio.Event()
@@ -94,12 +97,13 @@ class Container:
         for name, text in self.plan.files.items():
             (self.folder / name).write_text(text)
         self._log.reopen()
-        self._process, info = self._spawn()
+        tty = await terminal.make(self.folder / terminal.FOLDER) if self.config.tty else None
+        self._process, info = self._spawn(tty)
         self._watch = asyncio.create_task(self._follow(self._process))
-        await self._process.read(*self._pumps)
+        await self.streams.join(self._process, tty)
         if not await self._executes(self._process, info):
             await self._exited.wait()
-            if self.exit_code == 1 and self._pumps[1].last.startswith(_ENTERING):
+            if self.exit_code in _REFUSALS and self.streams.last.startswith(_ENTERING):
                 self._fail()
                 raise StartFailed(self.message)
         if self.state is State.CREATED:
@@ -137,14 +141,16 @@ class Container:
             raise Refused(f"container {self.id!r} does not run, so its log cannot be reopened")
         self._log.reopen()
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
         """Removes its files, but not its log, which is the kubelet's to remove."""
+        if self.config.tty:
+            await terminal.remove(self.folder / terminal.FOLDER)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _spawn(self) -> tuple[Running, int]:
+    def _spawn(self, tty: Terminal | None) -> tuple[Running, int]:
         options = bubblewrap.arguments(self.plan.box)
         listed = os.memfd_create("bubblewrap")
-        os.write(listed, b"".join(os.fsencode(word) + b"\0" for word in options))
+        os.write(listed, _as_shown(options))
         os.lseek(listed, 0, os.SEEK_SET)
         info, write = os.pipe()
         try:
@@ -157,9 +163,12 @@ class Container:
                 "--args",
                 str(listed),
                 "--",
+                *(LEADING if self.config.tty else ()),
                 *self.plan.command,
             ]
-            return Running([*enter, *self._own], pass_fds=(listed, write)), info
+            inner = tty.inner if tty else None
+            argv = [*enter, *self._own]
+            return Running(argv, pass_fds=(listed, write), stdin=self.config.stdin, terminal=inner), info
         finally:
             os.close(listed)
             os.close(write)
@@ -170,19 +179,19 @@ class Container:
             about = await asyncio.to_thread(told.read)
         if about:
             self.init = json.loads(about)["child-pid"]
-        setting_up = b"".join(os.fsencode(word) + b"\0" for word in self._own)
+        before = [b"", _as_shown(self._own)]
+        before += [_as_shown([*LEADING, *self.plan.command])] if self.config.tty else []
         while not process.ended:
             if self._program is None and self.init is not None:
                 self._program = _second(self.init)
-            if self._program is not None and _command(self._program) not in {b"", setting_up}:
+            if self._program is not None and _command(self._program) not in before:
                 return True
             await asyncio.sleep(_LOOK)
         return False
 
     async def _follow(self, process: Running) -> None:
         code = await process.wait()
-        for pump in self._pumps:
-            await pump.ended.wait()
+        await self.streams.finish()
         self._log.close()
         if self._program is not None:
             os.close(self._program)
@@ -194,7 +203,7 @@ class Container:
 
     def _fail(self) -> None:
         """The words and the code that containerd has for a program that cannot be executed."""
-        said = self._pumps[1].last.decode(errors="replace").partition(": ")[2].removeprefix("execvp ")
+        said = self.streams.last.decode(errors="replace").partition(": ")[2].removeprefix("execvp ")
         self.exit_code, self.reason, self.message = 128, "StartError", f"the container could not be started: {said}"
 
 
@@ -229,6 +238,11 @@ async def _lower_group(process: int) -> None:
         return
     finally:
         os.close(group)
+
+
+def _as_shown(argv: Sequence[str]) -> bytes:
+    """An argument list as /proc shows it."""
+    return b"".join(os.fsencode(word) + b"\0" for word in argv)
 
 
 def _command(process: int) -> bytes:

@@ -7,7 +7,8 @@ Place: raised by everything in this package, turned into gRPC status codes by `s
     ├── Refused        the pod asks for what this runtime does not offer or does not allow, or not in this state
     ├── Exhausted      the node has no address left
     ├── StartFailed    the container's process did not come to run its program
-    └── TimedOut       a command in a container did not end in time
+    ├── TimedOut       a command in a container did not end in time
+    └── Unavailable    a part of the node does not answer at the moment
 """
 
 from clusters.api import ClusterError
@@ -35,3 +36,7 @@ class StartFailed(RuntimeFault):
 
 class TimedOut(RuntimeFault):
     """A command in a container did not end in time."""
+
+
+class Unavailable(RuntimeFault):
+    """A part of the node does not answer now and may do so later."""

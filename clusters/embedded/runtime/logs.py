@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from clusters.embedded.runtime.attached import Audience
+
 LONGEST = 16 * 1024
 """Bytes of one log entry at most, as in containerd; a longer line is split, all parts but the last tagged P."""
 
@@ -74,21 +76,23 @@ class LogFile:
 
 
 class Pump(asyncio.Protocol):
-    """Carries one stream of a process into its log, until the last holder of the pipe closes it."""
+    """Carries one stream of a process into its log and to an audience, until the last holder of the pipe closes it."""
 
-    def __init__(self, log: LogFile, stream: str) -> None:
-        self._log, self._stream, self._lines = log, stream, Lines()
+    def __init__(self, log: LogFile, stream: str, audience: Audience) -> None:
+        self._log, self._stream, self._audience, self._lines = log, stream, audience, Lines()
         self.ended = asyncio.Event()
         self.last = b""
 
     def data_received(self, data: bytes) -> None:
         """Writes what is complete; `last` is the text of the newest entry."""
+        self._audience.feed(data)
         self._write(self._lines.feed(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Writes the rest."""
         del exc
         self._write(self._lines.end())
+        self._audience.end()
         self.ended.set()
 
     def _write(self, entries: list[tuple[str, bytes]]) -> None:

@@ -2,7 +2,7 @@
 
 Place: `server.py` plans when a container is created, `container.py` runs the plan. Limits: what cannot be given is
 refused by name, except what the cluster's traits list as not enforced (CPU and memory limits, seccomp, supplementary
-groups) and a terminal, which comes with `kubectl attach`.
+groups).
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import bubblewrap
+from clusters.embedded.runtime import bubblewrap, terminal
 from clusters.embedded.runtime.bubblewrap import Box, Mount
 from clusters.embedded.runtime.capabilities import granted
 from clusters.embedded.runtime.errors import Refused
@@ -62,6 +62,7 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     own = [Mount(str(around.folder / path.rpartition("/")[2]), path, read_only=True) for path in files]
     own += [Mount(str(file), path, read_only=True) for path, file in around.pod_files.items()]
     own += [Mount(bind.source, bubblewrap.normal(bind.target), read_only=True) for bind in image.binds]
+    envs = {item.key: os.fsdecode(item.value) for item in config.envs}
     asked = [volume(name, mount, around.roots, around.host_paths) for mount in config.mounts]
     taken = {mount.target for mount in asked}
     box = Box(
@@ -70,9 +71,9 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         uid=uid,
         gid=gid,
         capabilities=granted(uid, security.capabilities.add_capabilities, security.capabilities.drop_capabilities),
-        env=environment(image.env, {item.key: os.fsdecode(item.value) for item in config.envs}, around.hostname, uid),
+        env=terminal_type(config) | environment(image.env, envs, around.hostname, uid),
         mounts=tuple([mount for mount in own if mount.target not in taken] + asked),
-        devices=tuple((device.host_path, device.container_path) for device in config.devices),
+        devices=devices(config, around.folder),
         masked_files=_existing(security.masked_paths, Path.is_file),
         masked_folders=_existing(security.masked_paths, Path.is_dir),
         read_only=tuple(security.readonly_paths),
@@ -113,6 +114,11 @@ def environment(image: dict[str, str], pod: dict[str, str], hostname: str, uid: 
     return defaults | image | pod
 
 
+def terminal_type(config: Message) -> dict[str, str]:
+    """The variable that a container with a terminal has unless its image or its pod sets it."""
+    return {"TERM": "xterm"} if config.tty else {}
+
+
 def volume(container: str, mount: Message, roots: Iterable[Path], host_paths: Iterable[Path]) -> Mount:
     """A mount that the kubelet asks for, with the real path of its source.
 
@@ -140,6 +146,12 @@ def volume(container: str, mount: Message, roots: Iterable[Path], host_paths: It
             "such folder, so choose another mountPath"
         )
     return Mount(str(source), target, read_only=mount.readonly)
+
+
+def devices(config: Message, folder: Path) -> tuple[tuple[str, str], ...]:
+    """What a container gets in /dev, source and target: its devices, and the terminals in its `folder` when it asks."""
+    asked = [(device.host_path, device.container_path) for device in config.devices]
+    return tuple(asked + ([(str(folder / terminal.FOLDER), "/dev/pts")] if config.tty else []))
 
 
 def stop_signal(number: int, config: Message) -> int:

@@ -111,7 +111,7 @@ class Sandboxes:
         pod = self._pods.pop(id_, None)
         if pod is not None:
             for container in pod.containers.values():
-                container.forget()
+                await container.forget()
             shutil.rmtree(pod.folder, ignore_errors=True)
 
     def find(self, id_: str) -> Sandbox:
@@ -144,7 +144,7 @@ class Sandboxes:
         with contextlib.suppress(NotFound):
             container = self.container(id_)
             await container.kill()
-            container.forget()
+            await container.forget()
             self._pods[container.pod].containers.pop(id_, None)
 
     async def stop_all(self) -> None:

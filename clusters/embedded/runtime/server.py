@@ -23,17 +23,19 @@ from clusters.embedded import protos
 from clusters.embedded.runtime import bubblewrap, errors, gpus, images, network, services, spawn
 from clusters.embedded.runtime.config import NodeConfig, read
 from clusters.embedded.runtime.sandbox import Sandboxes
+from clusters.embedded.runtime.streaming import Attaching, Helper
 
 CODES = {
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.Refused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StartFailed: grpc.StatusCode.UNKNOWN,  # as containerd answers
     process.CommandFailed: grpc.StatusCode.INTERNAL,
     SpecError: grpc.StatusCode.INTERNAL,  # the list of images became unreadable
 }
-_PROGRAMS = ("bwrap", "ip", "nice", "nsenter")
+_PROGRAMS = ("bwrap", "ip", "nice", "nsenter", "setpriv")
 
 
 async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
@@ -58,6 +60,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         new_id=lambda: secrets.token_hex(32),
         now=time.time_ns,
     )
+    helper = Helper(config.streaming, programs["setpriv"], Path(config.socket))
     runtime = services.RuntimeService(
         api,
         config,
@@ -65,6 +68,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         pods,
         system=bubblewrap.system(),
         programs=programs,
+        helper=helper,
         new_id=lambda: secrets.token_hex(32),
         now=time.time_ns,
     )
@@ -76,15 +80,18 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     Path(config.socket).unlink(missing_ok=True)
     server = protos.server(Path(config.socket), *handlers)
     await server.start()
-    devices = asyncio.create_task(gpus.serve(config))
+    beside = [helper.keep(), Attaching(pods.container).serve(helper.attach), gpus.serve(config)]
+    tasks = [asyncio.create_task(each) for each in beside]
     try:
         await stop.wait()
     finally:
-        devices.cancel()
+        for task in tasks:
+            task.cancel()
         await pods.stop_all()
         await server.stop(0)
-        with contextlib.suppress(asyncio.CancelledError):
-            await devices
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 async def main(path: Path) -> None:

@@ -1,9 +1,9 @@
 # ruff: noqa: D102, N802 - the methods have the names of the API, and are described there
 """The Container Runtime Interface: the kubelet's calls become calls to sandboxes and containers, and back.
 
-Place: `server.py` serves the two services. Limits: streaming (exec, attach, port-forward), statistics and events are
-missing here, so they answer UNIMPLEMENTED; lists of statistics are empty, for the kubelet asks every few seconds
-and logs an error each time it gets one. Limits of CPU and memory are accepted and not enforced.
+Place: `server.py` serves the two services. Limits: statistics and events are missing here, so they answer
+UNIMPLEMENTED; lists of statistics are empty, for the kubelet asks every few seconds and logs an error each time it gets
+one. Limits of CPU and memory are accepted and not enforced.
 """
 
 import os
@@ -17,17 +17,18 @@ from clusters.embedded import protos
 from clusters.embedded.protos import Message
 from clusters.embedded.runtime import execute
 from clusters.embedded.runtime.config import NodeConfig
-from clusters.embedded.runtime.container import Container, State
+from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
 from clusters.embedded.runtime.images import Image, Images
 from clusters.embedded.runtime.plan import Surroundings, plan
 from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes
+from clusters.embedded.runtime.streaming import Helper, Streaming
 
 NAME, VERSION = "gpulab", "0.1.0"
 _SIGTERM = 23  # the CRI's Signal
 
 
-class RuntimeService:
+class RuntimeService(Streaming):
     """Pod sandboxes and containers; a method is documented in the CRI's api.proto."""
 
     def __init__(
@@ -39,13 +40,14 @@ class RuntimeService:
         *,
         system: tuple[str, ...],
         programs: dict[str, str],
+        helper: Helper,
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
         """`system` as in bubblewrap.Box; `programs` are paths; `now` is nanoseconds since 1970."""
         self._api, self._config, self._images, self._pods = api, config, images, pods
         self._system, self._programs = system, programs
-        self._new_id, self._now = new_id, now
+        self._helper, self._new_id, self._now = helper, new_id, now
 
     async def Version(self, _request: Message, _context: object) -> Message:
         return self._api.VersionResponse(
@@ -174,10 +176,8 @@ class RuntimeService:
         return self._api.ReopenContainerLogResponse()
 
     async def ExecSync(self, request: Message, _context: object) -> Message:
-        container = self._pods.container(request.container_id)
-        if container.state is not State.RUNNING or container.init is None:
-            raise Refused(f"container {container.id!r} does not run, so no command can be run in it")
-        argv = execute.entering(container.plan.box, container.init, request.cmd, self._programs["nsenter"])
+        container, init = self._running(request.container_id, "no command can be run in it")
+        argv = execute.entering(container.plan.box, init, request.cmd, self._programs["nsenter"])
         done = await execute.run(argv, request.timeout or None, " ".join(request.cmd))
         return self._api.ExecSyncResponse(stdout=done.stdout, stderr=done.stderr, exit_code=done.status)
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
-from functools import partial
+from typing import IO
 
 from clusters.process import missing, system_path
 
@@ -19,13 +19,19 @@ from clusters.process import missing, system_path
 class Running:
     """A program that was started; it leads a session and process group of its own."""
 
-    def __init__(self, argv: Sequence[str], *, pass_fds: Sequence[int] = ()) -> None:
-        """Starts it with an empty environment: a container's variables must not act on programs outside of it."""
+    def __init__(
+        self, argv: Sequence[str], *, pass_fds: Sequence[int] = (), stdin: bool = False, terminal: int | None = None
+    ) -> None:
+        """Starts it with an empty environment: a container's variables must not act on programs outside of it.
+
+        Its output goes to pipes, its input comes from one if `stdin`; all three are the `terminal`, where there is one.
+        """
+        output = subprocess.PIPE if terminal is None else terminal
         self._process = subprocess.Popen(
             argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdin=(subprocess.PIPE if stdin else subprocess.DEVNULL) if terminal is None else terminal,
+            stdout=output,
+            stderr=output,
             env={},
             pass_fds=pass_fds,
             start_new_session=True,
@@ -35,12 +41,16 @@ class Running:
         self._ended = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
 
-    async def read(self, stdout: asyncio.Protocol, stderr: asyncio.Protocol) -> None:
-        """Hands its two streams to protocols."""
-        loop = asyncio.get_running_loop()
+    async def read(self, stdout: asyncio.Protocol, stderr: asyncio.Protocol) -> list[asyncio.ReadTransport]:
+        """Hands its two output pipes to protocols."""
         for protocol, pipe in ((stdout, self._process.stdout), (stderr, self._process.stderr)):
-            transport, _ = await loop.connect_read_pipe(partial(_same, protocol), pipe)
-            self._transports.append(transport)
+            self._transports.append(await reading(protocol, _there(pipe)))
+        return self._transports
+
+    @property
+    def input(self) -> IO[bytes]:
+        """Its input pipe."""
+        return _there(self._process.stdin)
 
     def close(self) -> None:
         """Stops reading, also where a process that was left behind holds the stream open."""
@@ -72,8 +82,24 @@ class Running:
         self._ended.set()
 
 
-def _same(protocol: asyncio.Protocol) -> asyncio.Protocol:
-    return protocol
+async def reading(protocol: asyncio.Protocol, file: IO[bytes]) -> asyncio.ReadTransport:
+    """Hands what can be read from a pipe or terminal to a protocol; its transport's end closes the file."""
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, file)
+    return transport
+
+
+async def writing(file: IO[bytes]) -> asyncio.StreamWriter:
+    """What writes to a pipe or terminal, and closes it."""
+    loop = asyncio.get_running_loop()
+    # There is nothing to read here: StreamReaderProtocol is the library's public way to what drain() needs.
+    protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())
+    transport, _ = await loop.connect_write_pipe(lambda: protocol, file)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+def _there(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None, "this program was started without that pipe"
+    return pipe
 
 
 def find(program: str) -> str:

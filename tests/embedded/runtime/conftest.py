@@ -119,6 +119,32 @@ def images_file(folder: Path) -> Path:
     return folder / "images.json"
 
 
+# Answers each request with its path and body in place of a URL, for tests to see what the real helper is told.
+STREAMING = """
+import http.server, os, socketserver, sys
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(400 if b"refuse" in body else 200)
+        self.end_headers()
+        self.wfile.write(self.path.encode() + b" " + body)
+    def address_string(self):
+        return "runtime"
+
+print("stub is", os.getpid(), flush=True)
+socketserver.ThreadingUnixStreamServer(sys.argv[2], Answer).serve_forever()
+"""
+
+
+def streaming_program(folder: Path) -> Path:
+    """A stand-in for the streaming helper, of which the runtime knows the control API only."""
+    program = folder / "streaming"
+    program.write_text(f"#!{sys.executable}\n{STREAMING}")
+    program.chmod(0o755)
+    return program
+
+
 def _flags() -> list[str]:
     return ["-nmpf"] if os.getuid() == 0 else ["-Urnmpf"]
 
@@ -136,6 +162,7 @@ def node(descriptors: Path, cri: Api, machine: None, tmp_path_factory: pytest.Te
         logs=str(folder / "logs"),
         state=str(folder / "state"),
         descriptors=str(descriptors),
+        streaming=str(streaming_program(folder)),
         images=str(images_file(folder)),
         host_paths=(str(folder / "allowed"),),
         kubelet=str(folder / "kubelet"),

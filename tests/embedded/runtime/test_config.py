@@ -16,6 +16,7 @@ CONFIG = NodeConfig(
     logs="/l",
     state="/st",
     descriptors="/d",
+    streaming="/s",
     images="/i",
     gpus=assign([NodeSpec("n", gpus=Gpus("NVIDIA-H200", 1, mig=Mig("1g.18gb", 2)))], ())[0],
 )

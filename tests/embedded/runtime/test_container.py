@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +25,7 @@ def container(folder: Path, command: str) -> Container:
     return Container(
         "c",
         plan,
-        config=None,
+        config=SimpleNamespace(stdin=False, stdin_once=False, tty=False),
         image=IMAGE,
         pod="p",
         netns=None,
@@ -57,7 +58,7 @@ def test_a_container_starts_once_and_can_be_forgotten(tmp_path: Path) -> None:
         assert str(caught.value) == "container 'c' was already started"
         await made.kill()
         await made.kill()
-        made.forget()
+        await made.forget()
         return made
 
     made = asyncio.run(scenario())

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clusters.embedded.runtime.attached import Audience
 from clusters.embedded.runtime.logs import LONGEST, Lines, LogFile, Pump, timestamp
 
 
@@ -48,7 +49,7 @@ def test_time_is_written_as_the_kubelet_reads_it() -> None:
 def test_both_streams_reach_the_file(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "c.log", lambda: 0)
     log.reopen()
-    out, err = Pump(log, "stdout"), Pump(log, "stderr")
+    out, err = Pump(log, "stdout", Audience()), Pump(log, "stderr", Audience())
     out.data_received(b"a\nb")
     err.data_received(b"no\n")
     out.connection_lost(None)

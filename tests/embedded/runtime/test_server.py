@@ -313,9 +313,6 @@ def test_a_rotated_log_goes_on_in_a_new_file(node: Node) -> None:
 def test_what_comes_later_says_so(node: Node) -> None:
     api = node.api
     calls: dict[str, Callable[[], object]] = {
-        "Exec": lambda: node.runtime.Exec(api.ExecRequest()),
-        "Attach": lambda: node.runtime.Attach(api.AttachRequest()),
-        "PortForward": lambda: node.runtime.PortForward(api.PortForwardRequest()),
         "ContainerStats": lambda: node.runtime.ContainerStats(api.ContainerStatsRequest()),
         "GetContainerEvents": lambda: list(node.runtime.GetContainerEvents(api.GetEventsRequest())),
     }
