@@ -91,6 +91,10 @@ class EmbeddedCluster:
         """Makes a simulated GPU whole again, as a reset would (`faults.heal`); raises SpecError when that cannot be."""
         faults.heal(self._folder, self.spec, node, index)
 
+    def heat_gpus(self, node: str, celsius: float) -> None:
+        """Gives a node's simulated GPUs air of that temperature (`faults.heat`); raises SpecError when it cannot be."""
+        faults.heat(self._folder, self.spec, node, celsius)
+
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` in the cluster's network."""
         return holder.enter(self._running.pid, argv, root=_is_root())

@@ -70,6 +70,9 @@ class Nvml:
     def nvmlDeviceGetMemoryInfo(self, handle: Gpu) -> Any:  # noqa: N802
         return SimpleNamespace(total=handle.total, used=handle.used, free=handle.total - handle.used)
 
+    def nvmlDeviceGetPciInfo(self, handle: Gpu) -> Any:  # noqa: N802
+        return SimpleNamespace(busId=f"00000000:0{handle.minor}:00.0".encode())
+
     def nvmlDeviceGetCudaComputeCapability(self, handle: Gpu) -> tuple[int, int]:  # noqa: N802
         return (9, 0)
 

@@ -18,7 +18,9 @@ def offered(gpus: Gpus, node: str = "a") -> Offer:
 def real(number: int, *, profile: str | None = None, name: str = "NVIDIA H200") -> Device:
     partition = Partition(profile, number, "GPU-0", 143771, 1 / 7) if profile else None
     id_ = f"{'MIG' if profile else 'GPU'}-{number}"
-    return Device(id_, name, 1000, simulated=False, index=number, compute=(9, 0), mig_capable=True, partition=partition)
+    return Device(
+        id_, name, 1000, simulated=False, index=number, bus="", compute=(9, 0), mig_capable=True, partition=partition
+    )
 
 
 def test_devices_have_ids_of_their_own_that_repeat() -> None:
@@ -193,7 +195,9 @@ def test_devices_of_two_products_are_not_mixed_on_a_node() -> None:
 
 
 def test_unknown_facts_of_a_real_device_are_left_out() -> None:
-    newest = Device("GPU-1", "NVIDIA (R) Newest", 1000, simulated=False, index=0, compute=(99, 1), mig_capable=False)
+    newest = Device(
+        "GPU-1", "NVIDIA (R) Newest", 1000, simulated=False, index=0, bus="", compute=(99, 1), mig_capable=False
+    )
     labels = node_labels(Offer((newest,)))
     assert labels["nvidia.com/gpu.product"] == "NVIDIA-R-Newest"
     assert "nvidia.com/gpu.family" not in labels

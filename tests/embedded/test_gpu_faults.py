@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clusters.api import ClusterSpec, Gpus, Mig, NodeSpec, SpecError
 from clusters.embedded.gpu import faults
-from clusters.embedded.gpu.faults import Event, health
+from clusters.embedded.gpu.faults import Event, Healed, Inlet, Xid, health
 
 SPEC = ClusterSpec(
     nodes=(
@@ -57,22 +57,37 @@ def test_what_cannot_fail_is_refused(state: Path, node: str, gpu: int, xid: int,
 
 def test_a_line_that_is_not_whole_waits_for_the_next_look(tmp_path: Path) -> None:
     file = tmp_path / "faults.jsonl"
-    file.write_bytes(b'{"gpu":0,"xid":48,"at":1.0}\n{"gpu":0,"xi')
-    assert faults.read(file) == (Event(0, 48, 1.0),)
+    file.write_bytes(b'{"event":"xid","gpu":0,"xid":48,"at":1.0}\n{"gpu":0,"xi')
+    assert faults.read(file) == (Xid(0, 48, 1.0),)
 
 
 def test_errors_of_programs_leave_a_device_healthy() -> None:
     for xid, healthy in ((13, True), (31, True), (43, True), (45, True), (48, False), (74, False), (95, False)):
-        assert health([Event(0, xid, 0.0)], 0).healthy is healthy
+        assert health([Xid(0, xid, 0.0)], 0).healthy is healthy
 
 
 def test_errors_are_counted_within_a_window() -> None:
-    events = [Event(0, 31, 10.0), Event(0, 31, 20.0), Event(0, 48, 30.0), Event(1, 31, 30.0)]
+    events = [Xid(0, 31, 10.0), Xid(0, 31, 20.0), Xid(0, 48, 30.0), Xid(1, 31, 30.0)]
     assert health(events, 0).counts(since=20.0) == {31: 1, 48: 1}
 
 
-@given(st.lists(st.builds(Event, st.integers(0, 2), st.none() | st.integers(1, 120), st.floats(0, 1e9))))
+def test_the_air_is_as_it_was_told_last(state: Path) -> None:
+    file = faults.file(state, "gpu-1")
+    assert faults.inlet(faults.read(file), 27.0) == 27.0
+    faults.heat(state, SPEC, "gpu-1", 60)
+    faults.heat(state, SPEC, "gpu-1", 45)
+    assert faults.inlet(faults.read(file), 27.0) == 45.0
+    with pytest.raises(SpecError) as caught:
+        faults.heat(state, SPEC, "gpu-1", 200)
+    assert str(caught.value) == "asked for air of 200 °C for the node 'gpu-1'; it has 0 to 80 °C"
+
+
+gpus = st.integers(0, 2)
+events = st.builds(Xid, gpus, st.integers(1, 120), st.floats(0, 1e9)) | st.builds(Healed, gpus) | st.just(Inlet(50.0))
+
+
+@given(st.lists(events))
 def test_only_what_happened_since_the_last_heal_counts(events: list[Event]) -> None:
-    mine = [event.xid for event in events if event.gpu == 0]
+    mine = [getattr(event, "xid", None) for event in events if getattr(event, "gpu", None) == 0]
     since = len(mine) - mine[::-1].index(None) if None in mine else 0
     assert [xid for xid, _ in health(events, 0).xids] == mine[since:]

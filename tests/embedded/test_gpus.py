@@ -1,18 +1,22 @@
 """A cluster with GPUs of every kind: partitions, shared ones, failing ones."""
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from clusters.embedded.backend import EmbeddedCluster
+from clusters.process import CommandFailed, run
 from tests.conftest import Kubectl, Launcher
 
 pytestmark = pytest.mark.cluster
 
 SPEC = """
 nodes:
+  - name: plain
   - name: mig
     gpus: {model: NVIDIA-H100-80GB-HBM3, count: 1, mig: {profile: 1g.10gb, count: 3}, source: simulated}
   - name: shared
@@ -112,3 +116,75 @@ def health(kubectl: Kubectl, name: str, wanted: str) -> list[str]:
         return sorted(each["health"] for each in resources)
 
     return list(kubectl.wait_for(look, lambda found: wanted in found, f"a device of {name} to be {wanted}"))
+
+
+def telemetry(cluster: EmbeddedCluster, kubectl: Kubectl, node: str, pod: str) -> dict[str, dict[str, float]]:
+    """The values of each metric of the devices that a pod holds, by device id, as a scraper in the cluster sees."""
+    if not (cluster.programs.parent / "descriptors" / "podresources.binpb").is_file():
+        pytest.skip("these programs were built without the pod-resources API")
+    addresses = kubectl.get("node", node)["status"]["addresses"]
+    address = next(each["address"] for each in addresses if each["type"] == "InternalIP")
+    code = f"import urllib.request as u; print(u.urlopen('http://{address}:9400/metrics', timeout=10).read().decode())"
+    found: dict[str, dict[str, float]] = {}
+    for line in run(cluster.enter([sys.executable, "-c", code]), seconds=30).splitlines():
+        if f'pod="{pod}"' in line:
+            assert 'namespace="default"' in line
+            assert 'container="main"' in line
+            assert 'simulated="true"' in line
+            name, labels, value = re.fullmatch(r"(\w+){(.*)} (.*)", line).groups()  # type: ignore[union-attr]
+            key = re.search(r'GPU_I_ID="(\d+)"', labels) or re.search(r'UUID="([^"]+)"', labels)
+            assert key
+            found.setdefault(key[1], {})[name] = float(value)
+    return found
+
+
+def test_telemetry_follows_the_work_of_who_holds_a_device(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("works", "whole", "nvidia.com/gpu", command="while :; do :; done"))
+    kubectl("apply", "-f", "-", stdin=pod("rests", "whole", "nvidia.com/gpu"))
+    (working,), (resting,) = devices(kubectl, "works"), devices(kubectl, "rests")
+    busy = kubectl.wait_for(
+        lambda: telemetry(cluster, kubectl, "whole", "works").get(working, {}),
+        lambda found: found.get("DCGM_FI_DEV_GPU_UTIL", 0) > 20 and found["DCGM_FI_PROF_SM_ACTIVE"] > 0.1,
+        "the device of the busy pod to work",
+    )
+    idle = telemetry(cluster, kubectl, "whole", "rests")[resting]
+    assert idle["DCGM_FI_DEV_GPU_UTIL"] < 10
+    assert busy["DCGM_FI_DEV_POWER_USAGE"] > idle["DCGM_FI_DEV_POWER_USAGE"] > 0
+    assert busy["DCGM_FI_DEV_SM_CLOCK"] > idle["DCGM_FI_DEV_SM_CLOCK"]
+    assert idle["DCGM_FI_DEV_FB_USED"] + idle["DCGM_FI_DEV_FB_FREE"] == pytest.approx(46068, abs=1)
+    kubectl("delete", "pod", "works", "rests", "--wait=false")
+    kubectl.wait_for(
+        lambda: telemetry(cluster, kubectl, "whole", "works"), lambda found: not found, "the free device to name nobody"
+    )
+
+
+def test_an_error_is_shown_with_the_pod_that_it_hits_and_a_lost_gpu_shows_nothing_else(
+    cluster: EmbeddedCluster, kubectl: Kubectl
+) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("hit", "mig", "nvidia.com/mig-1g.10gb"))
+    assert len(devices(kubectl, "hit")) == 1
+    cluster.fail_gpu("mig", 0, 31)
+    (found,) = kubectl.wait_for(
+        lambda: list(telemetry(cluster, kubectl, "mig", "hit").values()),
+        lambda found: any(each["DCGM_FI_DEV_XID_ERRORS"] == 31 for each in found),
+        "the error to be shown",
+    )
+    assert found["DCGM_EXP_XID_ERRORS_COUNT"] == 1
+    assert "DCGM_FI_PROF_GR_ENGINE_ACTIVE" in found
+    assert "DCGM_FI_DEV_GPU_UTIL" not in found  # not there for partitions
+    cluster.fail_gpu("mig", 0, 79)
+    kubectl.wait_for(
+        lambda: list(telemetry(cluster, kubectl, "mig", "hit").values()),
+        lambda found: [set(each) for each in found] == [{"DCGM_FI_DEV_XID_ERRORS", "DCGM_EXP_XID_ERRORS_COUNT"}],
+        "the lost GPU to show its errors only",
+    )
+    cluster.heal_gpu("mig", 0)
+    kubectl("delete", "pod", "hit", "--wait=false")
+
+
+def test_nodes_without_gpus_serve_no_telemetry(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
+    address = kubectl.get("node", "plain")["status"]["addresses"][0]["address"]
+    code = f"import socket; socket.create_connection(('{address}', 9400), 5)"
+    with pytest.raises(CommandFailed) as caught:
+        run(cluster.enter([sys.executable, "-c", code]), seconds=30)
+    assert "ConnectionRefusedError" in str(caught.value)

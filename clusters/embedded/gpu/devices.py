@@ -48,6 +48,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         memory_mib: in total.
         simulated: no hardware stands behind it.
         index: its GPU's place on the node, from 0.
+        bus: PCI bus id of its GPU.
         compute: CUDA compute capability.
         mig_capable: whether its GPU can be partitioned.
         partition: None for a whole GPU.
@@ -59,6 +60,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_mib: int
     simulated: bool
     index: int
+    bus: str
     compute: tuple[int, int]
     mig_capable: bool
     partition: Partition | None = None
@@ -96,6 +98,10 @@ class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.replicas == 1:
             return {device.id: device for device in self.devices}
         return {f"{device.id}::{replica}": device for device in self.devices for replica in range(self.replicas)}
+
+    def units_of(self, device: Device) -> list[str]:
+        """The ids of the units that a device is offered as."""
+        return [unit for unit, each in self.units.items() if each.id == device.id]
 
     @property
     def gpus(self) -> int:
@@ -226,6 +232,7 @@ def simulated(node: str, gpus: Gpus) -> tuple[Device, ...]:
             memory_mib=model.memory_mib,
             simulated=True,
             index=index,
+            bus=f"00000000:{index + 1:02X}:00.0",
             compute=model.compute,
             mig_capable=model.mig_gb is not None,
         )

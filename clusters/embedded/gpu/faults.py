@@ -49,15 +49,28 @@ MEANINGS = {
 """What NVIDIA calls them."""
 
 
-class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happened to a node's GPU with that index: an Xid, or None when it was made whole (reset).
-
-    `at`: seconds since 1970.
-    """
+class Xid(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="xid", tag_field="event"):
+    """An error of a node's GPU, by its place on the node, at a time in seconds since 1970."""
 
     gpu: int
-    xid: int | None
+    xid: int
     at: float
+
+
+class Healed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="healed", tag_field="event"):
+    """A node's GPU was made whole."""
+
+    gpu: int
+
+
+class Inlet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="inlet", tag_field="event"):
+    """The air that a node takes in has this temperature from now on."""
+
+    celsius: float
+
+
+Event = Xid | Healed | Inlet
+"""What can happen to a node's GPUs."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -90,11 +103,17 @@ def health(events: Iterable[Event], gpu: int) -> Health:
     """What the events make of the GPU with that index."""
     xids: list[tuple[int, float]] = []
     for event in events:
-        if event.gpu == gpu and event.xid is None:
+        if isinstance(event, Healed) and event.gpu == gpu:
             xids.clear()
-        elif event.gpu == gpu and event.xid is not None:
+        elif isinstance(event, Xid) and event.gpu == gpu:
             xids.append((event.xid, event.at))
     return Health(tuple(xids))
+
+
+def inlet(events: Iterable[Event], usual: float) -> float:
+    """The temperature of a node's air in °C: what was told last, else as usual."""
+    told = [event.celsius for event in events if isinstance(event, Inlet)]
+    return told[-1] if told else usual
 
 
 def file(state: Path, node: str) -> Path:
@@ -117,25 +136,36 @@ def inject(state: Path, spec: ClusterSpec, node: str, gpu: int, xid: int) -> Non
     """
     if xid < 1:
         raise SpecError(f"asked for the Xid error {xid}; an Xid is a positive number, as in 79")
-    _record(state, spec, node, Event(gpu, xid, time.time()))
+    _record(state, spec, node, gpu, Xid(gpu, xid, time.time()))
 
 
 def heal(state: Path, spec: ClusterSpec, node: str, gpu: int) -> None:
     """Makes a simulated GPU whole, as a reset or a replacement would; arguments and errors as for `inject`."""
-    _record(state, spec, node, Event(gpu, None, time.time()))
+    _record(state, spec, node, gpu, Healed(gpu))
 
 
-def _record(state: Path, spec: ClusterSpec, node: str, event: Event) -> None:
+def heat(state: Path, spec: ClusterSpec, node: str, celsius: float) -> None:
+    """Gives a node with simulated GPUs air of that temperature; telemetry.INLET is the usual one.
+
+    Raises:
+        SpecError: the node has no simulated GPUs, or no data centre is that cold or hot.
+    """
+    if not 0 <= celsius <= 80:
+        raise SpecError(f"asked for air of {celsius:g} °C for the node {node!r}; it has 0 to 80 °C")
+    _record(state, spec, node, 0, Inlet(celsius))
+
+
+def _record(state: Path, spec: ClusterSpec, node: str, gpu: int, event: Event) -> None:
     """Adds an event to a node's file; in one write, so that several writers and the reader do no harm."""
     offers = zip(spec.nodes, devices.assign(spec.nodes, nvml.find()), strict=True)
     offer = next((offer for each, offer in offers if each.name == node), None)
     if offer is None:
         names = ", ".join(each.name for each in spec.nodes)
         raise SpecError(f"asked about a GPU of the node {node!r}, which is not there; nodes are: {names}")
-    if not 0 <= event.gpu < offer.gpus:
-        raise SpecError(f"asked about GPU {event.gpu} of the node {node!r}, which has {offer.gpus}, counted from 0")
+    if not 0 <= gpu < offer.gpus:
+        raise SpecError(f"asked about GPU {gpu} of the node {node!r}, which has {offer.gpus}, counted from 0")
     if not offer.simulated:
-        raise SpecError(f"GPU {event.gpu} of the node {node!r} is real; only simulated ones fail and heal when told to")
+        raise SpecError(f"GPU {gpu} of the node {node!r} is real; only simulated ones fail and heal when told to")
     with file(state, node).open("ab", buffering=0) as log:
         log.write(msgspec.json.encode(event) + b"\n")
 

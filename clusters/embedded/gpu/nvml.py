@@ -73,6 +73,7 @@ def _devices(library: Library, place: int, root: Path) -> list[Device]:
         memory_mib=library.nvmlDeviceGetMemoryInfo(handle).total // _MIB,
         simulated=False,
         index=place,
+        bus=_text(library.nvmlDeviceGetPciInfo(handle).busId),
         compute=tuple(library.nvmlDeviceGetCudaComputeCapability(handle)),
         mig_capable=capable,
         files=tuple(files),
@@ -98,6 +99,7 @@ def _partitions(library: Library, handle: Handle, whole: Device, minor: int, roo
                     memory_mib=about.memorySizeMB,
                     simulated=False,
                     index=whole.index,
+                    bus=whole.bus,
                     compute=whole.compute,
                     mig_capable=True,
                     partition=Partition(
@@ -111,6 +113,11 @@ def _partitions(library: Library, handle: Handle, whole: Device, minor: int, roo
                 )
             )
     return found
+
+
+def _text(value: str | bytes) -> str:
+    """The library gives some words as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _profile(name: str) -> str:

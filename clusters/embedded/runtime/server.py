@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -20,7 +21,7 @@ import grpc
 from clusters import process
 from clusters.api import SpecError
 from clusters.embedded import protos
-from clusters.embedded.runtime import bubblewrap, errors, gpus, images, network, services, spawn
+from clusters.embedded.runtime import bubblewrap, errors, gpus, images, network, processes, services, spawn
 from clusters.embedded.runtime.config import NodeConfig, read
 from clusters.embedded.runtime.sandbox import Sandboxes
 from clusters.embedded.runtime.streaming import Attaching, Helper
@@ -80,7 +81,11 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     Path(config.socket).unlink(missing_ok=True)
     server = protos.server(Path(config.socket), *handlers)
     await server.start()
-    beside = [helper.keep(), Attaching(pods.container).serve(helper.attach), gpus.serve(config)]
+    beside = [
+        helper.keep(),
+        Attaching(pods.container).serve(helper.attach),
+        gpus.serve(config, partial(processes.held, pods)),
+    ]
     tasks = [asyncio.create_task(each) for each in beside]
     try:
         await stop.wait()

@@ -142,7 +142,9 @@ def test_units_of_the_gpus_that_the_fewest_share_are_preferred(api: Api, tmp_pat
 
 def test_units_of_one_gpu_are_one_device_and_files_are_handed_over(api: Api, tmp_path: Path) -> None:
     files = ("/dev/nvidiactl", "/dev/nvidia0")
-    gpu = Device("GPU-1", "NVIDIA L4", 1, simulated=False, index=0, compute=(8, 9), mig_capable=False, files=files)
+    gpu = Device(
+        "GPU-1", "NVIDIA L4", 1, simulated=False, index=0, bus="", compute=(8, 9), mig_capable=False, files=files
+    )
     plugin = DevicePlugin(api, Offer((gpu,), replicas=2), tmp_path)
     request = api.AllocateRequest(container_requests=[{"devices_ids": ["GPU-1::1", "GPU-1::0"]}])
     (given,) = asyncio.run(plugin.Allocate(request, None)).container_responses
