@@ -37,7 +37,9 @@ DESCRIPTORS = {
     "deviceplugin": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
 }
 _BINARY = "gpulab-kubernetes"
-_HASHED = ("go.mod", "go.sum", "main.go")
+_LAUNCH = "launch"
+"""The last step into a container: small, and no part of the one binary, for it is started with every container."""
+_HASHED = ("go.mod", "go.sum", "main.go", "launch/main.go")
 
 
 def programs(cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
@@ -63,7 +65,7 @@ def programs(cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
 
 def missing(folder: Path) -> list[str]:
     """What a folder of programs lacks, as paths in it."""
-    wanted = [f"bin/{name}" for name in PROGRAMS] + [f"descriptors/{name}.binpb" for name in DESCRIPTORS]
+    wanted = [f"bin/{name}" for name in (*PROGRAMS, _LAUNCH)] + [f"descriptors/{name}.binpb" for name in DESCRIPTORS]
     return [name for name in wanted if not (folder / name).exists()]
 
 
@@ -131,6 +133,8 @@ def _build(ready: Path, env: Mapping[str, str], progress: Progress) -> None:
         _compile(go, go_env, partial / "bin" / _BINARY, progress)
         for name in PROGRAMS:
             (partial / "bin" / name).symlink_to(_BINARY)
+        small = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o"]
+        run([*small, str(partial / "bin" / _LAUNCH), f"./{_LAUNCH}"], cwd=SOURCES, env=go_env)
         modules = {name: _module(go, go_env, module) / proto for name, (module, proto) in DESCRIPTORS.items()}
         protos.compile_protos(modules, partial / "descriptors")
         partial.rename(ready)

@@ -131,6 +131,8 @@ def describe(
         streaming=files.program("streaming"),
         images=str(images),
         host_paths=tuple(host_paths),
+        launch=files.program("launch"),
+        proc=str(run_folder / "proc"),
         kubelet=str(KUBELET),
         gpus=gpus,
         address=address,

@@ -66,7 +66,8 @@ def test_the_sources_in_the_tree_pin_kubernetes_1_37() -> None:
 
 
 def test_the_digest_changes_with_every_source(tmp_path: Path) -> None:
-    for name in ("go.mod", "go.sum", "main.go"):
+    for name in ("go.mod", "go.sum", "main.go", "launch/main.go"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1")
     before = build.digest(tmp_path)
     (tmp_path / "go.sum").write_text("2")

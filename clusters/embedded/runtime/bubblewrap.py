@@ -1,16 +1,18 @@
 """The argument list of bubblewrap for a container.
 
 Place: `plan.py` fills in a Box, `container.py` runs bubblewrap with its arguments. Limits: pure but for `system`, which
-looks at the machine once; what it does not isolate: CPU, memory and system calls.
+looks at the machine once; what it does not isolate: CPU, memory and system calls. It leaves all capabilities of the
+pod's user namespace to the launch program behind it, which takes on the container's rights (`launch.py`).
 
 A container's root is an empty tmpfs with the machine's system in it, read-only. `/proc/sys` needs a read-only bind of
 its own: bubblewrap leaves it alone, and to a container that root started the kernel would let it write there as root.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+
+from clusters.embedded.runtime.launch import Rights
 
 _TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (
@@ -46,15 +48,13 @@ class Mount(msgspec.Struct, frozen=True):
 class Box(msgspec.Struct, frozen=True):
     """What is around a container's process.
 
-    `system`: from `system()`. `env` is all of its environment. Masked paths, which must exist, read as nothing;
+    `system`: from `system()`. `env` is all of its environment. `mapped`: it needs a user namespace of its own, in which
+    its ids stand for the one that the runtime has. Masked paths, which must exist, read as nothing;
     `read_only` paths, which need not, cannot be written.
     """
 
     system: tuple[str, ...]
-    hostname: str
-    uid: int
-    gid: int
-    capabilities: tuple[str, ...]
+    rights: Rights
     env: dict[str, str]
     mounts: tuple[Mount, ...]
     devices: tuple[tuple[str, str], ...] = ()
@@ -62,6 +62,7 @@ class Box(msgspec.Struct, frozen=True):
     masked_folders: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
     read_only_root: bool = False
+    mapped: bool = False
     cwd: str = "/"
 
 
@@ -98,39 +99,19 @@ def normal(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def arguments(box: Box) -> list[str]:
-    """The options for bubblewrap, without its name and without the container's program."""
-    return [
-        *_namespaces(box),
-        *_capabilities(box.capabilities),
-        "--clearenv",
-        *(word for name, value in box.env.items() for word in ("--setenv", name, value)),
-        *_tree(box),
-        "--chdir",
-        box.cwd,
-    ]
+def arguments(box: Box, user: int) -> list[str]:
+    """The options for bubblewrap, without its name and without the container's program.
+
+    `user` is a descriptor of the pod's user namespace.
+    """
+    return ["--die-with-parent", "--new-session", "--unshare-pid", *_user(box, user), *_tree(box)]
 
 
-def _namespaces(box: Box) -> list[str]:
-    return [
-        "--die-with-parent",
-        "--new-session",
-        "--unshare-user",
-        "--disable-userns",
-        "--unshare-pid",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--hostname",
-        box.hostname,
-        "--uid",
-        str(box.uid),
-        "--gid",
-        str(box.gid),
-    ]
-
-
-def _capabilities(held: Sequence[str]) -> list[str]:
-    return ["--cap-drop", "ALL", *(word for name in held for word in ("--cap-add", name))]
+def _user(box: Box, user: int) -> list[str]:
+    """The program's user namespace; the mounts belong to the one around it, so that nothing in it can undo them."""
+    if not box.mapped:
+        return ["--userns2", str(user)]
+    return ["--unshare-user", "--disable-userns", "--uid", str(box.rights.uid), "--gid", str(box.rights.gid)]
 
 
 def _tree(box: Box) -> list[str]:

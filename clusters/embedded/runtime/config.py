@@ -25,6 +25,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         images: the JSON file that says which image is which local environment.
         host_paths: host folders that pods may mount by hostPath.
         kubelet: the kubelet's folder.
+        launch: the program that is the last step into a container.
+        proc: a /proc whose settings may be written, for those that are a pod's own.
         gpus: what the device plugin offers; without devices there is no plugin.
         address: the node's address, on which GPU telemetry is served.
         faults: the file that tells which simulated GPUs have failed.
@@ -38,6 +40,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     descriptors: str
     streaming: str
     images: str
+    launch: str
+    proc: str = "/proc"
     host_paths: tuple[str, ...] = ()
     kubelet: str = "/var/lib/kubelet"
     gpus: Offer = Offer()

@@ -15,25 +15,24 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from clusters.embedded.protos import Message
 from clusters.embedded.runtime import bubblewrap, terminal
 from clusters.embedded.runtime.errors import Refused, StartFailed
 from clusters.embedded.runtime.images import Image
+from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.logs import LogFile
+from clusters.embedded.runtime.namespaces import Namespaces
 from clusters.embedded.runtime.plan import Plan
 from clusters.embedded.runtime.spawn import Running
 from clusters.embedded.runtime.streams import Streams
-from clusters.embedded.runtime.terminal import LEADING, Terminal
+from clusters.embedded.runtime.terminal import Terminal
 
 NICENESS = "10"
 """Containers yield to the cluster's own programs and to whoever measures them from outside, as they do where cgroups
 give the pods of a node a share of their own; without this a busy pod starves the client that times it."""
-_ENTERING = b"bwrap: ", b"nsenter: ", b"setsid: "  # what goes before their complaints
-_REFUSALS = 1, 126, 127  # the statuses they end with
-_LOOK = 0.001  # seconds between two looks whether the program was started; setting up takes about 4 ms
 
 
 class State(enum.IntEnum):
@@ -55,7 +54,8 @@ class Container:
         config: Message,
         image: Image,
         pod: str,
-        netns: str | None,
+        namespaces: Namespaces,
+        launcher: Launcher,
         folder: Path,
         log: Path | None,
         programs: dict[str, str],
@@ -63,11 +63,11 @@ class Container:
     ) -> None:
         """A container that is not started, from the CRI's ContainerConfig.
 
-        `pod` and `netns` are its pod's id and network namespace, `folder` is its own; `now` is nanoseconds since 1970.
+        `pod` and `namespaces` are its pod's id and namespaces, `folder` is its own; `now` is nanoseconds since 1970.
         """
         self.config, self.image = config, image
         self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
-        self._netns, self._programs, self._now = netns, programs, now
+        self._namespaces, self._launcher, self._programs, self._now = namespaces, launcher, programs, now
         self._log = LogFile(log, now)
         self.streams = Streams(self._log, stdin=config.stdin, once=config.stdin_once, tty=config.tty)
         self._process: Running | None = None
@@ -82,7 +82,6 @@ class Container:
         self.exit_code: int | None = None
         self.reason = self.message = ""
         self.init: int | None = None
-        self._own: list[str] = []
 
     async def start(self) -> None:
         """Runs the program; returns when it really runs (or already ended).
@@ -98,14 +97,18 @@ class Container:
             (self.folder / name).write_text(text)
         self._log.reopen()
         tty = await terminal.make(self.folder / terminal.FOLDER) if self.config.tty else None
-        self._process, info = self._spawn(tty)
+        self._process, info, report = self._spawn(tty)
         self._watch = asyncio.create_task(self._follow(self._process))
         await self.streams.join(self._process, tty)
-        if not await self._executes(self._process, info):
+        await self._set_up(info)
+        with os.fdopen(report, "rb") as told:
+            said = await asyncio.to_thread(told.read)
+        if said != b".":  # it is told when the program is not executed, and nothing when there was no step to it
             await self._exited.wait()
-            if self.exit_code in _REFUSALS and self.streams.last.startswith(_ENTERING):
-                self._fail()
-                raise StartFailed(self.message)
+            self._fail(said.decode(errors="replace").removeprefix("."))
+            raise StartFailed(self.message)
+        if self.init is not None and not self._process.ended:
+            self._program = _second(self.init)
         if self.state is State.CREATED:
             self.state, self.started = State.RUNNING, self._now()
         if self._program is not None:
@@ -147,47 +150,40 @@ class Container:
             await terminal.remove(self.folder / terminal.FOLDER)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _spawn(self, tty: Terminal | None) -> tuple[Running, int]:
-        options = bubblewrap.arguments(self.plan.box)
+    def _spawn(self, tty: Terminal | None) -> tuple[Running, int, int]:
+        """Starts it; returns it, what bubblewrap tells of itself and what the launcher reports."""
+        user = self._namespaces.user
         listed = os.memfd_create("bubblewrap")
-        os.write(listed, _as_shown(options))
+        os.write(listed, b"".join(os.fsencode(word) + b"\0" for word in bubblewrap.arguments(self.plan.box, user)))
         os.lseek(listed, 0, os.SEEK_SET)
-        info, write = os.pipe()
+        info, inform = os.pipe()
+        report, tell = os.pipe()
+        box, passed = self.plan.box, (listed, inform, tell, user, self._launcher.descriptor)
+        last = self._launcher.argv(
+            self._launcher.descriptor,
+            box.rights,
+            self.plan.command,
+            env=box.env,
+            cwd=box.cwd,
+            terminal=tty is not None,
+            report=tell,
+        )
+        enter = [self._programs["nice"], "-n", NICENESS, *self._namespaces.entering(self._programs["nsenter"])]
+        box_argv = [self._programs["bwrap"], "--info-fd", str(inform), "--args", str(listed), "--"]
         try:
-            enter = [self._programs["nice"], "-n", NICENESS]
-            enter += [self._programs["nsenter"], f"--net={self._netns}"] if self._netns else []
-            self._own = [
-                self._programs["bwrap"],
-                "--info-fd",
-                str(write),
-                "--args",
-                str(listed),
-                "--",
-                *(LEADING if self.config.tty else ()),
-                *self.plan.command,
-            ]
+            argv = [*enter, *box_argv, *last]
             inner = tty.inner if tty else None
-            argv = [*enter, *self._own]
-            return Running(argv, pass_fds=(listed, write), stdin=self.config.stdin, terminal=inner), info
+            return Running(argv, pass_fds=passed, stdin=self.config.stdin, terminal=inner), info, report
         finally:
-            os.close(listed)
-            os.close(write)
+            for number in (listed, inform, tell):
+                os.close(number)
 
-    async def _executes(self, process: Running, info: int) -> bool:
-        """Waits until bubblewrap has become the program, or has ended; False when it ended before that was seen."""
+    async def _set_up(self, info: int) -> None:
+        """Waits until bubblewrap has told which process is the first in the container, or has ended."""
         with os.fdopen(info, "rb") as told:
             about = await asyncio.to_thread(told.read)
         if about:
             self.init = json.loads(about)["child-pid"]
-        before = [b"", _as_shown(self._own)]
-        before += [_as_shown([*LEADING, *self.plan.command])] if self.config.tty else []
-        while not process.ended:
-            if self._program is None and self.init is not None:
-                self._program = _second(self.init)
-            if self._program is not None and _command(self._program) not in before:
-                return True
-            await asyncio.sleep(_LOOK)
-        return False
 
     async def _follow(self, process: Running) -> None:
         code = await process.wait()
@@ -201,9 +197,9 @@ class Container:
         self.state, self.finished, self.init = State.EXITED, self._now(), None
         self._exited.set()
 
-    def _fail(self) -> None:
+    def _fail(self, why: str) -> None:
         """The words and the code that containerd has for a program that cannot be executed."""
-        said = self.streams.last.decode(errors="replace").partition(": ")[2].removeprefix("execvp ")
+        said = why or self.streams.last.decode(errors="replace").partition(": ")[2] or "it was killed"
         self.exit_code, self.reason, self.message = 128, "StartError", f"the container could not be started: {said}"
 
 
@@ -238,17 +234,3 @@ async def _lower_group(process: int) -> None:
         return
     finally:
         os.close(group)
-
-
-def _as_shown(argv: Sequence[str]) -> bytes:
-    """An argument list as /proc shows it."""
-    return b"".join(os.fsencode(word) + b"\0" for word in argv)
-
-
-def _command(process: int) -> bytes:
-    """The argument list of a process, b"" when it is gone."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        line = os.open("cmdline", os.O_RDONLY, dir_fd=process)
-        with os.fdopen(line, "rb") as file:
-            return file.read()
-    return b""

@@ -11,6 +11,7 @@ import msgspec
 
 from clusters.embedded.runtime.bubblewrap import Box
 from clusters.embedded.runtime.errors import TimedOut
+from clusters.embedded.runtime.launch import BROUGHT, Launcher
 from clusters.embedded.runtime.spawn import Running
 
 _MOST = 16 * 1024 * 1024  # bytes of output kept, as the CRI asks; the rest is dropped
@@ -38,28 +39,17 @@ class _Kept(asyncio.Protocol):
         self.ended.set()
 
 
-def entering(box: Box, init: int, command: Sequence[str], nsenter: str) -> list[str]:
+def entering(
+    box: Box, init: int, command: Sequence[str], nsenter: str, launcher: Launcher, *, terminal: bool = False
+) -> list[str]:
     """The argument list that runs a command in a container, with its environment, rights and working directory.
 
-    Joining a user namespace gives all capabilities in it, so setpriv takes back, in the container, what the container
-    does not hold. A user that is not 0 loses them by itself. The environment is set last, in the container: it must not
-    act on nsenter, which runs outside.
+    Joining a user namespace gives all capabilities in it; the launcher takes them back. With `terminal`, standard input
+    is one and becomes the command's own.
     """
-    kept = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in box.capabilities)])
-    return [
-        nsenter,
-        f"--target={init}",
-        *("--user", "--preserve-credentials", "--mount", "--net", "--pid", "--uts", "--ipc", "--root"),
-        "/usr/bin/setpriv",
-        "--no-new-privs",
-        *([f"--bounding-set={kept}"] if box.uid == 0 else []),
-        "/usr/bin/env",
-        "-i",
-        f"--chdir={box.cwd}",
-        "--",
-        *(f"{name}={value}" for name, value in box.env.items()),
-        *command,
-    ]
+    namespaces = ("--user", "--preserve-credentials", "--mount", "--net", "--pid", "--uts", "--ipc", "--root")
+    last = launcher.argv(BROUGHT, box.rights, command, env=box.env, cwd=box.cwd, terminal=terminal)
+    return [*launcher.bringing, nsenter, f"--target={init}", *namespaces, "--", *last]
 
 
 async def run(argv: Sequence[str], seconds: float | None, shown: str) -> Output:

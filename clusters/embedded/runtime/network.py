@@ -10,15 +10,13 @@ node-side device has, so no proxy_arp and no sysctl of the node is needed.
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import Mapping
 
 from clusters import process
 from clusters.embedded.runtime.errors import Exhausted
 
 _GATEWAY, _GATEWAY_MAC = "169.254.1.1", "ee:ee:ee:ee:ee:ee"
-# Programs bind port 80 without a capability over the pod's namespace, as containerd sets it.
-_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
-_SET_THEN_IP = 'while [ $# -gt 1 ]; do echo "$2" > "$1" || exit 1; shift 2; done; exec "$1" -batch -'
+SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
+"""What containerd sets in each pod's network: programs bind port 80 without a capability."""
 
 
 class Addresses:
@@ -50,50 +48,25 @@ class Addresses:
         self._taken.discard(int(ipaddress.IPv4Address(address)))
 
 
-def path(pod: str) -> str:
-    """Where a pod's network namespace is held."""
-    return f"/run/netns/{pod}"
-
-
-async def attach(pod: str, address: str, sysctls: Mapping[str, str], *, ip: str, nsenter: str) -> None:
-    """Makes the pod's namespace, its devices and its routes.
-
-    Args:
-        pod: the pod sandbox's id.
-        address: the pod's address.
-        sysctls: settings of the pod's namespace, names starting with "net.".
-        ip: the program of iproute2.
-        nsenter: the program of util-linux.
+def attach(pod: str, address: str, process_id: int, *, ip: str) -> None:
+    """Joins the network namespace of a process to the node: devices and the route to the pod.
 
     Raises:
         CommandFailed: the kernel refused; nothing is left behind.
     """
-    settings = [
-        word
-        for name, value in {**_SYSCTLS, **sysctls}.items()
-        for word in (f"/proc/sys/{name.replace('.', '/')}", value)
-    ]
-    enter = [nsenter, f"--net={path(pod)}", "sh", "-c", _SET_THEN_IP, "sh", *settings, ip]
-    try:
-        await asyncio.to_thread(process.run, [ip, "-batch", "-"], stdin=node_side(pod, address))
-        await asyncio.to_thread(process.run, enter, stdin=pod_side(address))
-    except BaseException:
-        await detach(pod, ip=ip)
-        raise
+    process.run([ip, "-batch", "-"], stdin=node_side(pod, address, process_id))
 
 
 async def detach(pod: str, *, ip: str) -> None:
-    """Removes the pod's devices and namespace; what is not there is no error."""
-    commands = f"link del {_device(pod)}\nnetns del {pod}\n"
+    """Removes the pod's devices, and with them its route; what is not there is no error."""
     with contextlib.suppress(process.CommandFailed):
-        await asyncio.to_thread(process.run, [ip, "-force", "-batch", "-"], stdin=commands)
+        await asyncio.to_thread(process.run, [ip, "link", "del", _device(pod)])
 
 
-def node_side(pod: str, address: str) -> str:
-    """Commands for `ip -batch` in the node's namespace."""
+def node_side(pod: str, address: str, process_id: int) -> str:
+    """Commands for `ip -batch` in the node's namespace, the pod's being that of a process."""
     return (
-        f"netns add {pod}\n"
-        f"link add {_device(pod)} address {_GATEWAY_MAC} type veth peer name eth0 netns {pod}\n"
+        f"link add {_device(pod)} address {_GATEWAY_MAC} type veth peer name eth0 netns {process_id}\n"
         f"link set {_device(pod)} up\n"
         f"route add {address}/32 dev {_device(pod)}\n"
     )

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -18,6 +19,7 @@ from clusters.embedded.runtime.bubblewrap import Box, Mount
 from clusters.embedded.runtime.capabilities import granted
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.images import Image
+from clusters.embedded.runtime.launch import Rights
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
@@ -37,6 +39,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     `folder`: the container's own, for its files. `pod_files`: container path -> file, for all containers of the pod.
     `roots`: folders below which the kubelet's own mounts lie. `host_paths`: what cluster.yaml allows beside them.
+    `users`: as in the cluster's traits, whether a container's ids are its own or one mapped id stands behind them.
     """
 
     system: tuple[str, ...]
@@ -45,6 +48,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     pod_files: dict[str, Path]
     roots: tuple[Path, ...]
     host_paths: tuple[Path, ...]
+    users: Literal["real", "mapped"]
 
 
 def plan(config: Message, image: Image, around: Surroundings) -> Plan:
@@ -56,9 +60,8 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     name = config.metadata.name
     security = config.linux.security_context
     _refuse_unsupported(name, security)
-    uid = security.run_as_user.value if security.HasField("run_as_user") else 0
-    gid = security.run_as_group.value if security.HasField("run_as_group") else 0
-    files = _files(uid, gid)
+    rights = _rights(security, around.users)
+    files = _files(rights.uid, rights.gid)
     own = [Mount(str(around.folder / path.rpartition("/")[2]), path, read_only=True) for path in files]
     own += [Mount(str(file), path, read_only=True) for path, file in around.pod_files.items()]
     own += [Mount(bind.source, bubblewrap.normal(bind.target), read_only=True) for bind in image.binds]
@@ -67,20 +70,19 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     taken = {mount.target for mount in asked}
     box = Box(
         system=around.system,
-        hostname=around.hostname,
-        uid=uid,
-        gid=gid,
-        capabilities=granted(uid, security.capabilities.add_capabilities, security.capabilities.drop_capabilities),
-        env=terminal_type(config) | environment(image.env, envs, around.hostname, uid),
+        rights=rights,
+        env=terminal_type(config) | environment(image.env, envs, around.hostname, rights.uid),
         mounts=tuple([mount for mount in own if mount.target not in taken] + asked),
         devices=devices(config, around.folder),
         masked_files=_existing(security.masked_paths, Path.is_file),
         masked_folders=_existing(security.masked_paths, Path.is_dir),
         read_only=tuple(security.readonly_paths),
         read_only_root=security.readonly_rootfs,
+        mapped=around.users == "mapped" and (rights.uid, rights.gid) != (0, 0),
         cwd=bubblewrap.normal(config.working_dir),
     )
-    if any("\0" in word for word in bubblewrap.arguments(box)):  # it would end a word of bubblewrap's argument list
+    words = [*bubblewrap.arguments(box, 0), *box.env, *box.env.values()]
+    if any("\0" in word for word in words):  # it would end a word of bubblewrap's argument list
         raise Refused(
             f"container {name!r} has a NUL character in its environment, mounts or working directory; remove it"
         )
@@ -174,6 +176,15 @@ def _refuse_unsupported(name: str, security: Message) -> None:
         raise Refused(f"container {name!r} is an ephemeral container in another's processes, which is not offered yet")
     if security.run_as_username:
         raise Refused(f"container {name!r} names its user {security.run_as_username!r}; give runAsUser a number")
+
+
+def _rights(security: Message, users: str) -> Rights:
+    return Rights(
+        uid=security.run_as_user.value,
+        gid=security.run_as_group.value,
+        groups=tuple(security.supplemental_groups) if users == "real" else None,
+        capabilities=granted(security.capabilities.add_capabilities, security.capabilities.drop_capabilities),
+    )
 
 
 def _files(uid: int, gid: int) -> dict[str, str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import network
+from clusters.embedded.runtime import namespaces, network
 from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
+from clusters.embedded.runtime.namespaces import Namespaces
 
 _POD, _NODE = 0, 2  # NamespaceMode of the CRI
 
@@ -26,6 +27,7 @@ class Sandbox:
     def __init__(self, id_: str, config: Message, folder: Path, address: str | None, created: int) -> None:
         self.id, self.config, self.folder, self.address, self.created = id_, config, folder, address, created
         self.ready = True
+        self.namespaces = Namespaces({})
         self.containers: dict[str, Container] = {}
         self.changing = asyncio.Lock()
 
@@ -39,11 +41,6 @@ class Sandbox:
         """Files that every container of the pod has: path in the container -> file."""
         return {"/etc/hostname": self.folder / "hostname", "/etc/resolv.conf": self.folder / "resolv.conf"}
 
-    @property
-    def netns(self) -> str | None:
-        """Where its network namespace is held; None for the node's own."""
-        return network.path(self.id) if self.address else None
-
 
 class Sandboxes:
     """The pods of one node."""
@@ -55,13 +52,16 @@ class Sandboxes:
         *,
         node: str,
         programs: dict[str, str],
+        proc: Path,
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
-        """Keeps the pods' files below `folder`; `programs` are the paths of ip and nsenter, `now` is in nanoseconds."""
-        self._folder, self._addresses, self._node = folder, addresses, node
-        self._ip, self._nsenter = programs["ip"], programs["nsenter"]
-        self._new_id, self._now = new_id, now
+        """Keeps the pods' files below `folder`.
+
+        `programs` are the paths of ip and unshare; `proc` as in NodeConfig; `now` is in nanoseconds.
+        """
+        self._folder, self._addresses, self._node, self._proc = folder, addresses, node, proc
+        self._programs, self._new_id, self._now = programs, new_id, now
         self._pods: dict[str, Sandbox] = {}
 
     async def run(self, config: Message) -> Sandbox:
@@ -85,8 +85,7 @@ class Sandboxes:
             (pod.folder / "resolv.conf").write_text(resolv_conf(config.dns_config))
             if not on_node:
                 pod.address = self._addresses.take()
-                sysctls = dict(config.linux.sysctls)
-                await network.attach(pod.id, pod.address, sysctls, ip=self._ip, nsenter=self._nsenter)
+            pod.namespaces = await asyncio.to_thread(self._make, pod)
         except BaseException:
             self._forget(pod)
             raise
@@ -101,8 +100,9 @@ class Sandboxes:
         async with pod.changing:
             await asyncio.gather(*(container.kill() for container in pod.containers.values()))
             if pod.ready and pod.address:
-                await network.detach(pod.id, ip=self._ip)
+                await network.detach(pod.id, ip=self._programs["ip"])
                 self._addresses.give_back(pod.address)
+            pod.namespaces.close()
             pod.ready = False
 
     async def remove(self, id_: str) -> None:
@@ -151,6 +151,25 @@ class Sandboxes:
         """Kills every container; for the end of the runtime."""
         await asyncio.gather(*(container.kill() for pod in self.all() for container in pod.containers.values()))
 
+    def _make(self, pod: Sandbox) -> Namespaces:
+        options = pod.config.linux.security_context.namespace_options
+        shared = [kind for kind, mode in (("net", options.network), ("ipc", options.ipc)) if mode == _NODE]
+        settings = dict(pod.config.linux.sysctls) | ({} if "net" in shared else network.SYSCTLS)
+        address = pod.address
+
+        def attach(process_id: int) -> None:
+            if address:
+                network.attach(pod.id, address, process_id, ip=self._programs["ip"])
+
+        return namespaces.make(
+            pod.hostname,
+            {str(setting(name, self._proc)): value for name, value in settings.items()},
+            shared=shared,
+            attach=attach,
+            commands=network.pod_side(address) if address else "",
+            programs=self._programs,
+        )
+
     def _forget(self, pod: Sandbox) -> None:
         if pod.address:
             self._addresses.give_back(pod.address)
@@ -163,6 +182,11 @@ def resolv_conf(dns: Message) -> str:
     lines += [f"search {' '.join(dns.searches)}"] if dns.searches else []
     lines += [f"options {' '.join(dns.options)}"] if dns.options else []
     return "".join(f"{line}\n" for line in lines)
+
+
+def setting(name: str, proc: Path) -> Path:
+    """The file of a sysctl, below a /proc."""
+    return proc / "sys" / name.replace(".", "/")
 
 
 def refuse_unsupported(config: Message) -> None:

@@ -21,8 +21,19 @@ import grpc
 from clusters import process
 from clusters.api import SpecError
 from clusters.embedded import protos
-from clusters.embedded.runtime import bubblewrap, errors, gpus, images, network, processes, services, spawn
+from clusters.embedded.runtime import (
+    bubblewrap,
+    errors,
+    gpus,
+    images,
+    namespaces,
+    network,
+    processes,
+    services,
+    spawn,
+)
 from clusters.embedded.runtime.config import NodeConfig, read
+from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.sandbox import Sandboxes
 from clusters.embedded.runtime.streaming import Attaching, Helper
 
@@ -36,7 +47,7 @@ CODES = {
     process.CommandFailed: grpc.StatusCode.INTERNAL,
     SpecError: grpc.StatusCode.INTERNAL,  # the list of images became unreadable
 }
-_PROGRAMS = ("bwrap", "ip", "nice", "nsenter", "setpriv")
+_PROGRAMS = ("bwrap", "ip", "nice", "nsenter", "setpriv", "unshare")
 
 
 async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
@@ -48,9 +59,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     os.umask(0o022)  # the containers inherit it
     programs = {name: spawn.find(name) for name in _PROGRAMS}
     state = Path(config.state)
-    for folder in (state / "pods", state / "containers"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, mode=0o700)
+    _empty(state / "pods", state / "containers")
     api = protos.load(Path(config.descriptors) / "cri.binpb")
     known = images.load(Path(config.images))
     pods = Sandboxes(
@@ -58,6 +67,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         network.Addresses(config.pods),
         node=config.name,
         programs=programs,
+        proc=Path(config.proc),
         new_id=lambda: secrets.token_hex(32),
         now=time.time_ns,
     )
@@ -68,6 +78,8 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         known,
         pods,
         system=bubblewrap.system(),
+        users=namespaces.users(Path("/proc/self/uid_map").read_text()),
+        launcher=Launcher(Path(config.launch)),
         programs=programs,
         helper=helper,
         new_id=lambda: secrets.token_hex(32),
@@ -97,6 +109,12 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+def _empty(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
 
 
 async def main(path: Path) -> None:

@@ -9,7 +9,7 @@ one. Limits of CPU and memory are accepted and not enforced.
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
 from clusters.embedded.runtime.images import Image, Images
+from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.plan import Surroundings, plan
 from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes
 from clusters.embedded.runtime.streaming import Helper, Streaming
@@ -39,12 +40,15 @@ class RuntimeService(Streaming):
         pods: Sandboxes,
         *,
         system: tuple[str, ...],
+        users: Literal["real", "mapped"],
+        launcher: Launcher,
         programs: dict[str, str],
         helper: Helper,
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
-        """`system` as in bubblewrap.Box; `programs` are paths; `now` is nanoseconds since 1970."""
+        """`system` and `users` as in plan.Surroundings; `programs` are paths; `now` is nanoseconds since 1970."""
+        self._users, self._launcher = users, launcher
         self._api, self._config, self._images, self._pods = api, config, images, pods
         self._system, self._programs = system, programs
         self._helper, self._new_id, self._now = helper, new_id, now
@@ -88,7 +92,7 @@ class RuntimeService(Streaming):
         status = self._api.PodSandboxStatus(
             **self._pod(pod), network=network, linux={"namespaces": {"options": options}}
         )
-        info = {"netns": pod.netns or ""} if request.verbose else {}
+        info = {"netns": pod.namespaces.path("net") or ""} if request.verbose else {}
         return self._api.PodSandboxStatusResponse(status=status, info=info)
 
     async def ListPodSandbox(self, request: Message, _context: object) -> Message:
@@ -113,7 +117,8 @@ class RuntimeService(Streaming):
             config=config,
             image=image,
             pod=pod.id,
-            netns=pod.netns,
+            namespaces=pod.namespaces,
+            launcher=self._launcher,
             folder=folder,
             log=Path(pod.config.log_directory, config.log_path) if config.log_path else None,
             programs=self._programs,
@@ -151,7 +156,7 @@ class RuntimeService(Streaming):
 
     async def ContainerStatus(self, request: Message, _context: object) -> Message:
         container = self._pods.container(request.container_id)
-        config, box = container.config, container.plan.box
+        config, rights = container.config, container.plan.box.rights
         status = self._api.ContainerStatus(
             **self._container(container),
             started_at=container.started or 0,
@@ -161,7 +166,7 @@ class RuntimeService(Streaming):
             message=container.message,
             mounts=config.mounts,
             log_path=str(container.log_path or ""),
-            user={"linux": {"uid": box.uid, "gid": box.gid}},
+            user={"linux": {"uid": rights.uid, "gid": rights.gid, "supplemental_groups": rights.groups or ()}},
             stop_signal=config.stop_signal or _SIGTERM,
         )
         info = {"pid": str(container.init or "")} if request.verbose else {}
@@ -177,7 +182,7 @@ class RuntimeService(Streaming):
 
     async def ExecSync(self, request: Message, _context: object) -> Message:
         container, init = self._running(request.container_id, "no command can be run in it")
-        argv = execute.entering(container.plan.box, init, request.cmd, self._programs["nsenter"])
+        argv = execute.entering(container.plan.box, init, request.cmd, self._programs["nsenter"], self._launcher)
         done = await execute.run(argv, request.timeout or None, " ".join(request.cmd))
         return self._api.ExecSyncResponse(stdout=done.stdout, stderr=done.stderr, exit_code=done.status)
 
@@ -203,6 +208,7 @@ class RuntimeService(Streaming):
             pod_files=pod.files,
             roots=(kubelet, *logs),
             host_paths=tuple(map(Path, self._config.host_paths)),
+            users=self._users,
         )
 
     def _state(self, pod: Sandbox) -> int:

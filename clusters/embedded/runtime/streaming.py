@@ -19,9 +19,10 @@ import msgspec
 
 from clusters.embedded import protos
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import execute, terminal
+from clusters.embedded.runtime import execute
 from clusters.embedded.runtime.container import Container, State
 from clusters.embedded.runtime.errors import Refused, RuntimeFault, Unavailable
+from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.sandbox import Sandboxes
 from clusters.embedded.runtime.spawn import Running
 from clusters.embedded.runtime.streams import Name
@@ -136,14 +137,15 @@ class Streaming:
     _pods: Sandboxes
     _programs: dict[str, str]
     _helper: Helper
+    _launcher: Launcher
 
     async def Exec(self, request: Message, _context: object) -> Message:
         container, init = self._running(request.container_id, "no command can be run in it")
-        box, command = container.plan.box, list(request.cmd)
+        box = container.plan.box
         if request.tty:
             box = msgspec.structs.replace(box, env={"TERM": "xterm"} | box.env)
-            command = [*terminal.LEADING, *command]
-        argv = execute.entering(box, init, command, self._programs["nsenter"])
+        nsenter, launcher = self._programs["nsenter"], self._launcher
+        argv = execute.entering(box, init, request.cmd, nsenter, launcher, terminal=request.tty)
         root = f"/proc/{init}/root"  # house: the kernel's name for a process's root, no home folder
         url = await self._helper.url("exec", {"container_id": root, "cmd": argv, **_wishes(request)})
         return self._api.ExecResponse(url=url)
@@ -158,7 +160,7 @@ class Streaming:
         if not pod.ready:
             raise Refused(f"pod sandbox {pod.id!r} is stopped, so no port of it can be forwarded")
         return self._api.PortForwardResponse(
-            url=await self._helper.url("portforward", {"pod_sandbox_id": pod.netns or ""})
+            url=await self._helper.url("portforward", {"pod_sandbox_id": pod.namespaces.path("net") or ""})
         )
 
     def _running(self, id_: str, therefore: str) -> tuple[Container, int]:

@@ -4,8 +4,8 @@ Place: `container.py` makes one for a container with `tty: true`; the plan mount
 /dev/pts, so `tty` and `ls -l /dev/pts` in there tell the truth. Limits: the terminals of `kubectl exec -t` are made by
 the streaming helper, in the same devpts.
 
-The program in the container becomes the leader of a session with this terminal by `setsid --ctty` (`LEADING`), inside
-the container's PID namespace: a shell whose session had a leader outside of it could not give the terminal back.
+The launcher makes the program the leader of a session with this terminal, inside the container's PID namespace: a
+shell whose session had a leader outside of it could not give the terminal back.
 """
 
 import asyncio
@@ -18,8 +18,6 @@ from pathlib import Path
 
 from clusters.process import CommandFailed, run
 
-LEADING = "/usr/bin/setsid", "--ctty", "--"
-"""What goes before a program that gets the terminal on its standard input as its own."""
 FOLDER = "pts"
 """Where a container's devpts is mounted, in the container's own folder."""
 _UNLOCK, _NUMBER = 0x40045431, 0x80045430  # TIOCSPTLCK and TIOCGPTN of ioctl_tty(2), which termios lacks

@@ -150,7 +150,9 @@ def _flags() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def node(descriptors: Path, cri: Api, machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def node(
+    programs: Path, descriptors: Path, cri: Api, machine: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Node]:
     """One node's runtime in namespaces of its own; its end is part of every test that uses it."""
     folder = tmp_path_factory.mktemp("node")
     for name in ("logs", "state", "allowed"):
@@ -164,6 +166,7 @@ def node(descriptors: Path, cri: Api, machine: None, tmp_path_factory: pytest.Te
         descriptors=str(descriptors),
         streaming=str(streaming_program(folder)),
         images=str(images_file(folder)),
+        launch=str(programs / "bin" / "launch"),
         host_paths=(str(folder / "allowed"),),
         kubelet=str(folder / "kubelet"),
     )

@@ -5,15 +5,13 @@ from pathlib import Path
 import pytest
 
 from clusters.embedded.runtime.bubblewrap import Box, Mount, arguments, normal, system
+from clusters.embedded.runtime.launch import Rights
 
 
 def box(**fields: object) -> Box:
     plain = {
         "system": ("--ro-bind", "/usr", "/usr"),
-        "hostname": "web-0",
-        "uid": 0,
-        "gid": 0,
-        "capabilities": (),
+        "rights": Rights(),
         "env": {},
         "mounts": (),
     }
@@ -25,27 +23,18 @@ def pairs(words: list[str], option: str, count: int = 1) -> list[tuple[str, ...]
 
 
 def test_the_whole_list_of_a_plain_container() -> None:
-    assert " ".join(arguments(box(capabilities=("CAP_CHOWN",), env={"A": "1"}))) == (
-        "--die-with-parent --new-session --unshare-user --disable-userns --unshare-pid --unshare-ipc --unshare-uts "
-        "--hostname web-0 --uid 0 --gid 0 --cap-drop ALL --cap-add CAP_CHOWN --clearenv --setenv A 1 "
+    assert " ".join(arguments(box(), 7)) == (
+        "--die-with-parent --new-session --unshare-pid --userns2 7 "
         "--tmpfs / --ro-bind /usr /usr --ro-bind /sys /sys --dev /dev --proc /proc --ro-bind /proc/sys /proc/sys "
         "--dir /home --dir /media --dir /mnt --dir /opt --dir /root --dir /run --dir /srv --dir /var --dir /var/cache "
-        "--dir /var/lib --dir /var/log --perms 1777 --dir /tmp --perms 1777 --dir /var/tmp --symlink /run /var/run "
-        "--chdir /"
+        "--dir /var/lib --dir /var/log --perms 1777 --dir /tmp --perms 1777 --dir /var/tmp --symlink /run /var/run"
     )
 
 
-def test_every_container_has_a_user_namespace_and_no_capability_unasked() -> None:
-    words = arguments(box(uid=1000, gid=2000))
-    assert "--unshare-user" in words
-    assert (pairs(words, "--uid"), pairs(words, "--gid")) == ([("1000",)], [("2000",)])
-    assert (pairs(words, "--cap-drop"), pairs(words, "--cap-add")) == ([("ALL",)], [])
-
-
-def test_the_environment_is_set_inside_as_it_is() -> None:
-    words = arguments(box(env={"a.b-c": "x y", "EMPTY": "", "LINES": "1\n2"}))
-    assert words.index("--clearenv") < words.index("--setenv")
-    assert pairs(words, "--setenv", 2) == [("a.b-c", "x y"), ("EMPTY", ""), ("LINES", "1\n2")]
+def test_a_mapped_user_has_a_user_namespace_of_its_own() -> None:
+    words = arguments(box(rights=Rights(1000, 2000), mapped=True), 7)
+    assert words[2:9] == ["--unshare-pid", "--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "2000"]
+    assert "--userns2" not in words
 
 
 def test_outer_mounts_come_before_inner_ones_and_keep_their_order() -> None:
@@ -55,7 +44,7 @@ def test_outer_mounts_come_before_inner_ones_and_keep_their_order() -> None:
         Mount("/h/file", "/etc", read_only=True),
         Mount("/h/term", "/dev/termination-log", read_only=False),
     )
-    words = arguments(box(mounts=mounts))
+    words = arguments(box(mounts=mounts), 7)
     order = [words.index(target) for target in ("/data", "/dev/termination-log", "/data/a/b")]
     assert order == sorted(order)
     assert pairs(words, "--bind", 2) == [("/h/data", "/data"), ("/h/term", "/dev/termination-log")]
@@ -65,32 +54,32 @@ def test_outer_mounts_come_before_inner_ones_and_keep_their_order() -> None:
 
 def test_proc_sys_is_read_only_however_the_pod_asks() -> None:
     for asked in ((), ("/proc/sys", "/proc/bus")):
-        words = arguments(box(read_only=asked))
+        words = arguments(box(read_only=asked), 7)
         assert pairs(words, "--ro-bind", 2).count(("/proc/sys", "/proc/sys")) == 1
         assert ("/proc/sys", "/proc/sys") not in pairs(words, "--ro-bind-try", 2)
         assert words.index("--proc") < words.index("/proc/sys")
 
 
 def test_masked_paths_are_covered() -> None:
-    words = arguments(box(masked_files=("/proc/keys",), masked_folders=("/sys/firmware",)))
+    words = arguments(box(masked_files=("/proc/keys",), masked_folders=("/sys/firmware",)), 7)
     assert ("/dev/null", "/proc/keys") in pairs(words, "--ro-bind", 2)
     assert ("/sys/firmware",) in pairs(words, "--tmpfs")
     assert ("/sys/firmware",) in pairs(words, "--remount-ro")
 
 
 def test_devices_of_a_device_plugin_are_there() -> None:
-    words = arguments(box(devices=(("/dev/nvidia0", "/dev/nvidia0"),)))
+    words = arguments(box(devices=(("/dev/nvidia0", "/dev/nvidia0"),)), 7)
     assert pairs(words, "--dev-bind", 2) == [("/dev/nvidia0", "/dev/nvidia0")]
 
 
 def test_the_working_directory_is_made_when_missing() -> None:
-    words = arguments(box(cwd="/app"))
-    assert words[-4:] == ["--dir", "/app", "--chdir", "/app"]
+    words = arguments(box(cwd="/app"), 7)
+    assert words[-2:] == ["--dir", "/app"]
 
 
 def test_a_read_only_root_is_closed_last() -> None:
-    words = arguments(box(read_only_root=True, cwd="/app"))
-    assert words[-6:] == ["--dir", "/app", "--remount-ro", "/", "--chdir", "/app"]
+    words = arguments(box(read_only_root=True, cwd="/app"), 7)
+    assert words[-4:] == ["--dir", "/app", "--remount-ro", "/"]
 
 
 @pytest.mark.parametrize(

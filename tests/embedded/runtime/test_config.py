@@ -18,6 +18,7 @@ CONFIG = NodeConfig(
     descriptors="/d",
     streaming="/s",
     images="/i",
+    launch="/la",
     gpus=assign([NodeSpec("n", gpus=Gpus("NVIDIA-H200", 1, mig=Mig("1g.18gb", 2)))], ())[0],
 )
 

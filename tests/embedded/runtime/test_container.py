@@ -1,6 +1,7 @@
 """One container with the real bubblewrap, without a pod around it."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ from clusters.embedded.runtime.bubblewrap import Box, system
 from clusters.embedded.runtime.container import Container, State
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.images import Image
+from clusters.embedded.runtime.launch import Launcher, Rights
+from clusters.embedded.runtime.namespaces import Namespaces
 from clusters.embedded.runtime.plan import Plan
 from clusters.embedded.runtime.spawn import find
 
@@ -18,17 +21,23 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("machine")]
 IMAGE = Image("busybox", "sha256:0", (), (), {}, (), 1)
 
 
-def container(folder: Path, command: str) -> Container:
-    box = Box(system(), "h", 0, 0, (), {"PATH": "/usr/bin:/bin"}, ())
+@pytest.fixture
+def launcher(programs: Path) -> Launcher:
+    return Launcher(programs / "bin" / "launch")
+
+
+def container(folder: Path, command: str, launcher: Launcher) -> Container:
+    box = Box(system(), Rights(), {"PATH": "/usr/bin:/bin"}, (), mapped=True)
     plan = Plan(box, ("sh", "-c", command), 15, {})
-    programs = {name: find(name) for name in ("bwrap", "nice")}
+    programs = {name: find(name) for name in ("bwrap", "nice", "nsenter")}
     return Container(
         "c",
         plan,
         config=SimpleNamespace(stdin=False, stdin_once=False, tty=False),
         image=IMAGE,
         pod="p",
-        netns=None,
+        namespaces=Namespaces({"user": os.open("/proc/self/ns/user", os.O_RDONLY)}),
+        launcher=launcher,
         folder=folder / "own",
         log=folder / "log",
         programs=programs,
@@ -36,9 +45,9 @@ def container(folder: Path, command: str) -> Container:
     )
 
 
-def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path, launcher: Launcher) -> None:
     async def scenario() -> Container:
-        made = container(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.01; done")
+        made = container(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.01; done", launcher)
         await made.start()
         while not (tmp_path / "log").read_text():
             await asyncio.sleep(0.001)
@@ -49,9 +58,9 @@ def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path
     assert (made.state, made.exit_code, made.reason) == (State.EXITED, 137, "Error")
 
 
-def test_a_container_starts_once_and_can_be_forgotten(tmp_path: Path) -> None:
+def test_a_container_starts_once_and_can_be_forgotten(tmp_path: Path, launcher: Launcher) -> None:
     async def scenario() -> Container:
-        made = container(tmp_path, "exec sleep 1000")
+        made = container(tmp_path, "exec sleep 1000", launcher)
         await made.start()
         with pytest.raises(Refused) as caught:
             await made.start()
@@ -65,8 +74,8 @@ def test_a_container_starts_once_and_can_be_forgotten(tmp_path: Path) -> None:
     assert (made.state, made.init, (tmp_path / "own").exists()) == (State.EXITED, None, False)
 
 
-def test_one_that_never_started_stops_at_once(tmp_path: Path) -> None:
-    made = container(tmp_path, "true")
+def test_one_that_never_started_stops_at_once(tmp_path: Path, launcher: Launcher) -> None:
+    made = container(tmp_path, "true", launcher)
     asyncio.run(made.stop(10))
     assert (made.state, made.started, made.exit_code) == (State.CREATED, None, None)
     with pytest.raises(Refused, match=r"^container 'c' does not run, so its log cannot be reopened$"):

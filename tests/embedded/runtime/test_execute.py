@@ -1,30 +1,34 @@
 """The argument list that enters a container, and commands that end, fail or take too long."""
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 
 from clusters.embedded.runtime.bubblewrap import Box
 from clusters.embedded.runtime.errors import TimedOut
 from clusters.embedded.runtime.execute import Output, entering, run
+from clusters.embedded.runtime.launch import Launcher, Rights
 from clusters.embedded.runtime.spawn import find
 
 ENTER = "nsenter --target=42 --user --preserve-credentials --mount --net --pid --uts --ipc --root"
 
 
-def test_root_gives_back_what_the_container_does_not_hold() -> None:
-    box = Box((), "h", 0, 0, ("CAP_CHOWN", "CAP_NET_RAW"), {"A": "1"}, (), cwd="/app")
-    assert entering(box, 42, ["ls", "-l"], "nsenter") == [
+def test_a_command_enters_with_the_rights_of_the_container(tmp_path: Path) -> None:
+    (tmp_path / "launch").write_text("the program")
+    launcher = Launcher(tmp_path / "launch")
+    box = Box((), Rights(7, 8, (9,), ("CAP_CHOWN",), b"code"), {"A": "1"}, (), cwd="/app")
+    words = entering(box, 42, ["ls", "-l"], "nsenter", launcher)
+    rights = '{"uid": 7, "gid": 8, "groups": [9], "capabilities": 1, "filter": "Y29kZQ==", '
+    settings = rights + '"directory": "/app", "variables": 1, "terminal": false, "report": 0}'
+    opened = f"/proc/{os.getpid()}/fd/{launcher.descriptor}"
+    assert words == [
+        *("sh", "-c", 'exec 9<"$0" && exec "$@"', opened),
         *ENTER.split(),
-        *("/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all,+chown,+net_raw"),
-        *("/usr/bin/env", "-i", "--chdir=/app", "--", "A=1", "ls", "-l"),
+        *("--", "/proc/self/fd/9", settings, "A=1", "ls", "-l"),
     ]
-
-
-def test_another_user_has_nothing_to_give_back() -> None:
-    box = Box((), "h", 7, 7, (), {}, ())
-    words = f"{ENTER} /usr/bin/setpriv --no-new-privs /usr/bin/env -i --chdir=/ -- true"
-    assert entering(box, 42, ["true"], "nsenter") == words.split()
+    assert Path(opened).read_text() == "the program"
 
 
 def test_output_and_status_are_kept() -> None:

@@ -26,9 +26,8 @@ def test_a_full_network_says_what_to_do() -> None:
 
 
 def test_the_commands_of_both_sides() -> None:
-    assert node_side("0123456789abcdef", "10.244.1.2").splitlines() == [
-        "netns add 0123456789abcdef",
-        "link add veth0123456789a address ee:ee:ee:ee:ee:ee type veth peer name eth0 netns 0123456789abcdef",
+    assert node_side("0123456789abcdef", "10.244.1.2", 42).splitlines() == [
+        "link add veth0123456789a address ee:ee:ee:ee:ee:ee type veth peer name eth0 netns 42",
         "link set veth0123456789a up",
         "route add 10.244.1.2/32 dev veth0123456789a",
     ]

@@ -23,6 +23,7 @@ def around(tmp_path: Path) -> Surroundings:
         pod_files={"/etc/hostname": Path("/p/hostname")},
         roots=(tmp_path,),
         host_paths=(),
+        users="real",
     )
 
 
@@ -62,7 +63,7 @@ def test_a_plan_has_the_files_and_the_image(cri: Api, tmp_path: Path) -> None:
     made = planned(cri, tmp_path, linux={"security_context": security}, working_dir="/app/../srv")
     assert made.files["passwd"].splitlines()[-1] == "user7:x:7:8::/:/bin/sh"
     assert made.files["group"].splitlines()[-1] == "group8:x:8:"
-    assert (made.box.uid, made.box.gid, made.box.read_only_root, made.box.cwd) == (7, 8, True, "/srv")
+    assert (made.box.rights.uid, made.box.rights.gid, made.box.read_only_root, made.box.cwd) == (7, 8, True, "/srv")
     assert made.box.mounts == (
         Mount(f"{tmp_path}/passwd", "/etc/passwd", read_only=True),
         Mount(f"{tmp_path}/group", "/etc/group", read_only=True),

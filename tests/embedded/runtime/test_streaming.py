@@ -17,7 +17,7 @@ from clusters.wait import until
 
 pytestmark = pytest.mark.cluster
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
-ENTERS = "/usr/bin/setpriv"
+ENTERS = "--root"
 
 
 def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
@@ -74,8 +74,14 @@ def test_exec_asks_for_the_argument_list_that_enters_the_container(node: Node) -
 def test_a_command_with_a_terminal_leads_a_session_in_the_container(node: Node) -> None:
     container = node.start(node.pod("exec-tty"), ["sleep", "1000"], envs=[{"key": "A", "value": b"1"}])
     body = asked(node.runtime.Exec(node.api.ExecRequest(container_id=container, cmd=["sh"], tty=True)).url)[1]
-    assert body["cmd"][-4:] == ["/usr/bin/setsid", "--ctty", "--", "sh"]
+    assert body["cmd"][-1] == "sh"
+    assert '"terminal": true' in next(word for word in body["cmd"] if word.startswith("{"))
     assert {"TERM=xterm", "A=1"} <= set(body["cmd"])
+
+
+def netns(node: Node, pod: str) -> str:
+    request = node.api.PodSandboxStatusRequest(pod_sandbox_id=pod, verbose=True)
+    return str(node.runtime.PodSandboxStatus(request).info["netns"])
 
 
 def test_attach_and_port_forward_say_what_they_are_for(node: Node) -> None:
@@ -87,7 +93,7 @@ def test_attach_and_port_forward_say_what_they_are_for(node: Node) -> None:
         {"container_id": container, "tty": False, "stdin": False, "stdout": True, "stderr": False},
     )
     url = node.runtime.PortForward(node.api.PortForwardRequest(pod_sandbox_id=pod)).url
-    assert asked(url) == ("/portforward", {"pod_sandbox_id": f"/run/netns/{pod}"})
+    assert asked(url) == ("/portforward", {"pod_sandbox_id": netns(node, pod)})
 
 
 def test_only_what_runs_has_streams(node: Node) -> None:
@@ -203,7 +209,7 @@ def test_a_terminal_is_the_programs_own(node: Node) -> None:
             assert resize.recv(1) == b""
         stdin.sendall(b"word\r")
         shown = read_all(out).decode()
-    assert shown.startswith("word\r\n")
+    assert "word\r\n" in shown
     assert shown.endswith("got word\r\n43 132\r\n")
     assert node.ended(container).exit_code == 4
     rows = [line.split(" ", 3) for line in Path(node.status(container).log_path).read_text().splitlines()]
