@@ -17,6 +17,8 @@ from clusters import places, spec
 from clusters.api import MachineError
 from clusters.embedded import backend, build, doctor, prepare
 from clusters.embedded.backend import EmbeddedCluster
+from clusters.embedded.gpu import nvml
+from clusters.embedded.gpu.devices import Device
 from clusters.process import descendants, run, start_time
 from clusters.progress import Display
 from clusters.wait import until
@@ -106,6 +108,15 @@ def embedded(launcher: Launcher) -> Iterator[EmbeddedCluster]:
     cluster = launcher.start("shared")
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def real_gpus() -> tuple[Device, ...]:
+    """The machine's GPUs; skips where there are none."""
+    found = nvml.find()
+    if not found:
+        pytest.skip("no NVIDIA GPU on this machine: NVML finds no driver or no device")
+    return found
 
 
 class Kubectl:

@@ -7,11 +7,12 @@ second, telemetry is taken once a second.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc.aio
+import msgspec
 import pynvml
 
 from clusters.embedded import protos
@@ -48,29 +49,25 @@ async def serve(config: NodeConfig, usage: UsageOf, library: nvml.Library = pynv
     plugin_api = protos.load(Path(config.descriptors) / "deviceplugin.binpb")
     podresources = Path(config.descriptors) / "podresources.binpb"
     node = NodeGpus(config, DevicePlugin(plugin_api, config.gpus, Path(config.kubelet) / "device-plugins"), usage)
-    with ExitStack() as stack:
+    with node.watching(library) as loops:
         async with asyncio.TaskGroup() as tasks:
-            if not config.gpus.simulated and stack.enter_context(nvml.opened(library)):
-                node.watch = Watch(config.gpus.devices, library)
-                stack.callback(node.watch.close)
-                tasks.create_task(node.follow_xids(node.watch, library))
-            tasks.create_task(node.plugin.run())
-            tasks.create_task(node.follow_faults())
+            for loop in (node.plugin.run(), node.follow_faults(), *loops):
+                tasks.create_task(loop)
             if not podresources.is_file():
                 _log.warning("these programs were built without the pod-resources API, so no GPU telemetry is served")
                 return
             tasks.create_task(node.follow_telemetry(protos.load(podresources)))
             server = await exporter.serve(config.address, exporter.PORT, lambda: exporter.page(node.snapshot()))
-            stack.callback(server.close)
+            async with server:
+                await server.serve_forever()
 
 
 class NodeGpus:
     """What is known of a node's GPUs, and the loops that keep it true."""
 
     def __init__(self, config: NodeConfig, plugin: DevicePlugin, usage: UsageOf) -> None:
-        """With `watch` for real devices, else they are simulated."""
         self.plugin = plugin
-        self.watch: Watch | None = None
+        self._watch: Watch | None = None
         self._config, self._usage = config, usage
         self._simulation = Simulation(config.gpus) if config.gpus.simulated else None
         self._told: tuple[faults.Event, ...] = ()
@@ -91,11 +88,26 @@ class NodeGpus:
         path, size = Path(self._config.faults), 0
         while True:
             if path.is_file() and path.stat().st_size != size:
-                size, self._told = path.stat().st_size, faults.read(path)
+                size = path.stat().st_size
+                try:
+                    self._told = faults.read(path)
+                except msgspec.MsgspecError as error:
+                    _log.warning("%s cannot be read: %s; what was told of GPUs before still holds", path, error)
             self.plugin.tell(gpu for gpu in range(self._config.gpus.gpus) if not self._health(gpu).healthy)
             await asyncio.sleep(LOOK)
 
-    async def follow_xids(self, watch: Watch, library: nvml.Library) -> None:
+    @contextmanager
+    def watching(self, library: nvml.Library) -> Iterator[list[Coroutine[None, None, None]]]:
+        """With real devices NVML is open and watched; gives the loops to be run that it takes."""
+        with ExitStack() as stack:
+            loops = []
+            if not self._config.gpus.simulated and stack.enter_context(nvml.opened(library)):
+                self._watch = Watch(self._config.gpus.devices, library)
+                stack.callback(self._watch.close)
+                loops.append(self._follow_xids(self._watch, library))
+            yield loops
+
+    async def _follow_xids(self, watch: Watch, library: nvml.Library) -> None:
         """Takes notice of real devices' errors."""
         while True:
             try:
@@ -121,8 +133,8 @@ class NodeGpus:
             before = now
 
     async def _read(self, seconds: float) -> Mapping[str, Reading]:
-        if self.watch is not None:
-            return await asyncio.to_thread(self.watch.read)
+        if self._watch is not None:
+            return await asyncio.to_thread(self._watch.read)
         if self._simulation is None:  # real devices whose driver has gone
             return {}
         found = {holder: self._usage(holder) for holder in set(self._holders.values())}
