@@ -61,6 +61,7 @@ def config(folder: Path, offer: Offer) -> NodeConfig:
         descriptors="",
         images="",
         streaming="",
+        launch="",
         kubelet=str(folder),
         gpus=offer,
         faults=str(faults.file(folder, "n")),
