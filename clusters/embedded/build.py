@@ -31,15 +31,19 @@ PROGRAMS = (
     "coredns",
     "kubectl",
     "helm",
+    "launch",
+    "metrics-server",
+    "streaming",
+    "volume-provisioner",
 )
+"""Links to one multi-call binary, but those that have a folder of their own in SOURCES."""
+
 DESCRIPTORS = {
     "cri": ("k8s.io/cri-api", "pkg/apis/runtime/v1/api.proto"),
     "deviceplugin": ("k8s.io/kubelet", "pkg/apis/deviceplugin/v1beta1/api.proto"),
+    "podresources": ("k8s.io/kubelet", "pkg/apis/podresources/v1/api.proto"),
 }
-_BINARY = "gpulab-kubernetes"
-_LAUNCH = "launch"
-"""The last step into a container: small, and no part of the one binary, for it is started with every container."""
-_HASHED = ("go.mod", "go.sum", "main.go", "launch/main.go")
+_BINARY = "kubernetes"  # the name that Go gives it, from the module
 
 
 def programs(cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
@@ -65,14 +69,14 @@ def programs(cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
 
 def missing(folder: Path) -> list[str]:
     """What a folder of programs lacks, as paths in it."""
-    wanted = [f"bin/{name}" for name in (*PROGRAMS, _LAUNCH)] + [f"descriptors/{name}.binpb" for name in DESCRIPTORS]
+    wanted = [f"bin/{name}" for name in PROGRAMS] + [f"descriptors/{name}.binpb" for name in DESCRIPTORS]
     return [name for name in wanted if not (folder / name).exists()]
 
 
 def digest(sources: Path) -> str:
     """Sixteen hex digits that change with the sources and with how they are built (this file)."""
     total = hashlib.sha256()
-    for path in [*(sources / name for name in _HASHED), Path(__file__), Path(protos.__file__)]:
+    for path in [*sorted(sources.rglob("*.*")), Path(__file__), Path(protos.__file__)]:
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:16]
 
@@ -130,11 +134,10 @@ def _build(ready: Path, env: Mapping[str, str], progress: Progress) -> None:
     own = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off", "GOOS": "", "GOARCH": ""}
     go_env = {**env, **own}
     try:
-        _compile(go, go_env, partial / "bin" / _BINARY, progress)
+        _compile(go, go_env, partial / "bin", progress)
         for name in PROGRAMS:
-            (partial / "bin" / name).symlink_to(_BINARY)
-        small = [go, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o"]
-        run([*small, str(partial / "bin" / _LAUNCH), f"./{_LAUNCH}"], cwd=SOURCES, env=go_env)
+            if not (partial / "bin" / name).exists():
+                (partial / "bin" / name).symlink_to(_BINARY)
         modules = {name: _module(go, go_env, module) / proto for name, (module, proto) in DESCRIPTORS.items()}
         protos.compile_protos(modules, partial / "descriptors")
         partial.rename(ready)
@@ -147,7 +150,7 @@ def _build(ready: Path, env: Mapping[str, str], progress: Progress) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _compile(go: str, env: Mapping[str, str], target: Path, progress: Progress) -> None:
+def _compile(go: str, env: Mapping[str, str], folder: Path, progress: Progress) -> None:
     packages: list[str] = []
     fetched = 0
 
@@ -160,7 +163,7 @@ def _compile(go: str, env: Mapping[str, str], target: Path, progress: Progress) 
             packages.append(line)
 
     progress("listing the packages of the Kubernetes programs")
-    stream([go, "list", "-deps", "."], listed, cwd=SOURCES, env=env)
+    stream([go, "list", "-deps", "./..."], listed, cwd=SOURCES, env=env)
     compiled = 0
 
     def built(line: str) -> None:
@@ -171,7 +174,7 @@ def _compile(go: str, env: Mapping[str, str], target: Path, progress: Progress) 
 
     flags = linker_flags((SOURCES / "go.mod").read_text())
     stream(
-        [go, "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(target), "."],
+        [go, "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", f"{folder}/", "./..."],
         built,
         cwd=SOURCES,
         env=env,

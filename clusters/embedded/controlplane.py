@@ -4,8 +4,10 @@ Place: holder.py runs `ControlPlane` inside its namespaces. Limits: one etcd wit
 outlive its machine), no leader election, one kube-proxy for all nodes as they share a network namespace.
 """
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clusters.api import StartError
-from clusters.embedded import network
+from clusters.embedded import addons, network
 from clusters.embedded.pki import Authority, Pair, kubeconfig, write_private
-from clusters.process import Child, tail
+from clusters.process import Child, run, tail
 from clusters.wait import WaitTimeout, until
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
@@ -27,11 +29,12 @@ _PAUSE = 0.05  # each look at the API server costs it a TLS handshake, just when
 
 @dataclass(frozen=True)
 class Files:
-    """Folders and certificates of one cluster."""
+    """Folders and certificates of one cluster; `front` signs for the calls that the API server passes on."""
 
     state: Path
     programs: Path
     authority: Authority
+    front: Authority
 
     @property
     def etcd(self) -> Path:
@@ -54,10 +57,11 @@ class Files:
 
 
 def files(state: Path, programs: Path) -> Files:
-    """Makes the folders and the certificate authority of a new cluster in `state`."""
-    for name in ("etcd", "logs", "nodes", "pki"):
+    """Makes the folders and the certificate authorities of a new cluster in `state`."""
+    for name in ("etcd", "logs", "nodes", "pki", "volumes"):
         (state / name).mkdir(mode=0o700)
-    return Files(state, programs, Authority(state / "pki", datetime.now(UTC)))
+    pki, now = state / "pki", datetime.now(UTC)
+    return Files(state, programs, Authority(pki, now), Authority(pki, now, "front-proxy-ca"))
 
 
 def etcd_argv(program: str, folder: Path) -> list[str]:
@@ -172,6 +176,9 @@ class ControlPlane:
         argv = apiserver_argv(
             files.program("kube-apiserver"), files.state / "pki", authority, serving, kubelet, self._signing
         )
+        argv += addons.aggregation_flags(
+            files.front.cert, files.front.issue("front-proxy-client", "front-proxy-client")
+        )
         self._wait("etcd to listen", lambda: (files.etcd / "localhost:23790").is_socket())
         self._start("kube-apiserver", argv, cwd=files.etcd)
 
@@ -209,6 +216,20 @@ class ControlPlane:
         names = corefile(files.client("coredns", "system:coredns"))
         config = write_private(files.state / "Corefile", names.encode())
         self._start("coredns", [files.program("coredns"), "-conf", str(config)])
+
+    def start_addons(self) -> None:
+        """Starts metrics-server and the volume provisioner, and registers the API of the first."""
+        files = self.files
+        volumes = files.client("volume-provisioner", "system:volume-provisioner")
+        argv = addons.volumes_argv(files.program("volume-provisioner"), volumes, files.state / "volumes")
+        self._start("volume-provisioner", argv)
+        authority = files.authority.cert
+        serving = files.authority.issue("metrics-server-serving", "metrics-server", hosts=[addons.METRICS])
+        client = files.client("metrics-server", "system:metrics-server")
+        self._start("metrics-server", addons.metrics_argv(files.program("metrics-server"), client, authority, serving))
+        self._wait("metrics-server to listen", lambda: _listens(network.API, network.METRICS_PORT))
+        argv = [files.program("kubectl"), f"--kubeconfig={files.state / 'pki' / 'admin.conf'}", "create", "-f", "-"]
+        run(argv, stdin=json.dumps(addons.metrics_api(authority)))
 
     def make_objects(self) -> None:
         """Starts to create what a cluster holds from the start: roles of our components, the DNS Service."""
@@ -264,6 +285,12 @@ def is_ready(node: dict[str, Any]) -> bool:
     """Whether a Node object has the condition Ready."""
     conditions = node["status"].get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
 
 
 def _answers(host: str, port: int, path: str) -> bool:

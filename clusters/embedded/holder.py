@@ -97,6 +97,7 @@ def main() -> NoReturn:
         ready = True
         os.close(job.report)
         _await_record(Path(job.state))
+        plane.start_addons()
         _supervise(plane, wake)
     except ClusterError as error:
         (Path(job.state) / "ended").write_text(str(error))

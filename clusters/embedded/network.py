@@ -9,9 +9,12 @@ from pathlib import Path
 from clusters.process import run
 
 API = "172.30.0.254"
-"""Address of the control plane: API server, CoreDNS."""
+"""Address of the control plane: API server, CoreDNS, metrics-server."""
 
 API_PORT = 6443
+METRICS_PORT = 4443
+"""Of metrics-server, on the same address."""
+
 SERVICES = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
 """The API server's own Service: the first address of SERVICES (Kubernetes decides that)."""

@@ -1,4 +1,4 @@
-"""The cluster's certificates: one authority, one certificate per component and node, made anew for each cluster.
+"""The cluster's certificates: its authorities, one certificate per component and node, made anew for each cluster.
 
 Place: controlplane.py and node.py ask for the files they hand to programs. Limits: ECDSA P-256 keys, valid for ten
 years (a cluster lives for hours); nothing is rotated or revoked.
@@ -33,15 +33,15 @@ class Pair:
 
 
 class Authority:
-    """The cluster's certificate authority; the certificates it makes are files in `folder`."""
+    """A certificate authority; its own certificate `NAME.crt` and those it makes are files in `folder`."""
 
-    def __init__(self, folder: Path, now: datetime.datetime) -> None:
+    def __init__(self, folder: Path, now: datetime.datetime, name: str = "ca") -> None:
         self._folder, self._now = folder, now
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("gpulab-ca", ())
+        self._name = _name(f"gpulab-{name}", ())
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         self._cert = self._sign(self._name, self._key.public_key(), [(constraints, True)])
-        self.cert = write_private(folder / "ca.crt", _pem(self._cert))
+        self.cert = write_private(folder / f"{name}.crt", _pem(self._cert))
 
     def issue(self, file: str, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
         """A certificate for the client `user` in `groups`; with `hosts` (names, addresses) it also serves as them."""

@@ -66,13 +66,13 @@ def test_the_sources_in_the_tree_pin_kubernetes_1_37() -> None:
 
 
 def test_the_digest_changes_with_every_source(tmp_path: Path) -> None:
-    for name in ("go.mod", "go.sum", "main.go", "launch/main.go"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("1")
-    before = build.digest(tmp_path)
-    (tmp_path / "go.sum").write_text("2")
-    assert build.digest(tmp_path) != before
-    assert len(before) == 16
+    (tmp_path / "streaming").mkdir()
+    digests = set()
+    for name in ("go.mod", "go.sum", "main.go", "streaming/main.go"):
+        (tmp_path / name).write_text(name)
+        digests.add(build.digest(tmp_path))
+    assert len(digests) == 4
+    assert {len(each) for each in digests} == {16}
 
 
 def test_a_ready_folder_is_used_as_it_is(tmp_path: Path) -> None:
@@ -151,3 +151,9 @@ def test_without_go_the_pinned_package_is_used(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
         path.touch()
     assert build.find_go(tmp_path / "cache", {"PATH": str(tmp_path)}, silent) == str(kept[0])
+
+
+def test_programs_that_are_not_links_have_a_folder_of_their_own() -> None:
+    apart = {path.parent.name for path in build.SOURCES.glob("*/main.go")}
+    assert apart == {"launch", "streaming", "volume-provisioner"}
+    assert apart < set(build.PROGRAMS)

@@ -1,8 +1,9 @@
-// Command gpulab-kubernetes is every program of the embedded cluster in one: the base name of argv[0] picks.
+// Command kubernetes is every program of the embedded cluster in one: the base name of argv[0] picks.
 //
 // Place: build.py compiles it and makes one link per program; controlplane.py and node.py start the links. Each
-// program is the upstream one, unmodified; go.mod pins them. Limits: Linux only; CoreDNS carries just the plugins
-// that the cluster's Corefile names.
+// program is the upstream one, unmodified; go.mod pins them all. Those of our own, launch/, streaming/ and
+// volume-provisioner/, are commands apart, as each process of this one holds 20 MB for what it never uses. Limits:
+// Linux only; CoreDNS carries just the plugins that the cluster's Corefile names.
 package main
 
 import (
@@ -22,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	helm "helm.sh/helm/v4/pkg/cmd"
+	"k8s.io/apiserver/pkg/server"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
@@ -33,9 +35,10 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+	metrics "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 )
 
-// cobraPrograms are those that Kubernetes' own runner starts; the other three have an entry point of their own.
+// cobraPrograms are those that Kubernetes' own runner starts; others have an entry point of their own.
 var cobraPrograms = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
@@ -43,6 +46,7 @@ var cobraPrograms = map[string]func() *cobra.Command{
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"metrics-server":          func() *cobra.Command { return metrics.NewMetricsServerCommand(server.SetupSignalHandler()) },
 }
 
 func main() {
@@ -60,7 +64,7 @@ func main() {
 	case "helm":
 		os.Exit(runHelm())
 	default:
-		fmt.Fprintf(os.Stderr, "gpulab-kubernetes: asked for the program %q; start it under the name of one it holds\n", name)
+		fmt.Fprintf(os.Stderr, "kubernetes: asked for the program %q; start it under the name of one it holds\n", name)
 		os.Exit(2)
 	}
 }
