@@ -8,7 +8,7 @@ A container's root is an empty tmpfs with the machine's system in it, read-only.
 its own: bubblewrap leaves it alone, and to a container that root started the kernel would let it write there as root.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -114,6 +114,11 @@ def _user(box: Box, user: int) -> list[str]:
     return ["--unshare-user", "--disable-userns", "--uid", str(box.rights.uid), "--gid", str(box.rights.gid)]
 
 
+def _way_to(path: str) -> list[str]:
+    """The folders above a path, for every user to pass: bubblewrap itself makes them for their owner alone."""
+    return [word for folder in reversed(PurePosixPath(path).parents[:-1]) for word in ("--dir", str(folder))]
+
+
 def _tree(box: Box) -> list[str]:
     words = ["--tmpfs", "/", *box.system, "--ro-bind", "/sys", "/sys", "--dev", "/dev", "--proc", "/proc"]
     words += ["--ro-bind", "/proc/sys", "/proc/sys"]
@@ -123,11 +128,11 @@ def _tree(box: Box) -> list[str]:
         words += ["--perms", "1777", "--dir", folder]
     words += ["--symlink", "/run", "/var/run"]
     for source, target in box.devices:
-        words += ["--dev-bind", source, target]
+        words += [*_way_to(target), "--dev-bind", source, target]
     for path in box.read_only:
         words += ["--ro-bind-try", path, path] if path != "/proc/sys" else []
     for mount in sorted(box.mounts, key=lambda mount: mount.target.count("/")):
-        words += ["--ro-bind" if mount.read_only else "--bind", mount.source, mount.target]
+        words += [*_way_to(mount.target), "--ro-bind" if mount.read_only else "--bind", mount.source, mount.target]
     for path in box.masked_files:
         words += ["--ro-bind", "/dev/null", path]
     for path in box.masked_folders:

@@ -72,6 +72,14 @@ def test_devices_of_a_device_plugin_are_there() -> None:
     assert pairs(words, "--dev-bind", 2) == [("/dev/nvidia0", "/dev/nvidia0")]
 
 
+def test_the_folders_above_a_mount_or_device_are_open_to_every_user() -> None:
+    words = arguments(box(devices=(("/dev/x", "/dev/caps/x"),), mounts=(Mount("/v", "/data/deep/v", False),)), 7)
+    before = words[words.index("--dev-bind") - 4 :]
+    assert before[:6] == ["--dir", "/dev", "--dir", "/dev/caps", "--dev-bind", "/dev/x"]
+    before = words[words.index("--bind") - 4 :]
+    assert before[:6] == ["--dir", "/data", "--dir", "/data/deep", "--bind", "/v"]
+
+
 def test_the_working_directory_is_made_when_missing() -> None:
     words = arguments(box(cwd="/app"), 7)
     assert words[-2:] == ["--dir", "/app"]
