@@ -77,7 +77,8 @@ def launch(
     doctor.require()
     cache = places.cache(env)
     programs = build.programs(cache, env, progress)
-    list_file = prepare.prepare(images, cache, env, progress)
+    machine = prepare.Machine(gpus=lambda: embedded.traits(spec).gpus == "real")
+    list_file = prepare.prepare(images, cache, env, progress, machine=machine)
     return embedded.start(
         name, spec, programs=programs, images=list_file, env=env, progress=progress, port=port, detached=detached
     )
@@ -95,7 +96,8 @@ def prepare(cluster: Cluster, images: Sequence[str], *, env: Mapping[str, str], 
 
     assert isinstance(cluster, EmbeddedCluster)  # the only backend so far
 
-    made = images_of.prepare(images, places.cache(env), env, progress)
+    machine = images_of.Machine(gpus=lambda: cluster.traits.gpus == "real")
+    made = images_of.prepare(images, places.cache(env), env, progress, machine=machine)
     if made != cluster.images:
         raise ClusterError(
             f"the running cluster {cluster.name!r} was started with another list of images; end it with `gpulab down` "

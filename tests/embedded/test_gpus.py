@@ -120,7 +120,7 @@ def health(kubectl: Kubectl, name: str, wanted: str) -> list[str]:
 
 def telemetry(cluster: EmbeddedCluster, kubectl: Kubectl, node: str, pod: str) -> dict[str, dict[str, float]]:
     """The values of each metric of the devices that a pod holds, by device id, as a scraper in the cluster sees."""
-    lines = run(cluster.enter([sys.executable, "-c", scrape(cluster, kubectl, node)]), seconds=30).splitlines()
+    lines = run(cluster.enter([sys.executable, "-c", scrape(kubectl, node)]), seconds=30).splitlines()
     found: dict[str, dict[str, float]] = {}
     for line in lines:
         if f'pod="{pod}"' in line:
@@ -134,10 +134,8 @@ def telemetry(cluster: EmbeddedCluster, kubectl: Kubectl, node: str, pod: str) -
     return found
 
 
-def scrape(cluster: EmbeddedCluster, kubectl: Kubectl, node: str) -> str:
+def scrape(kubectl: Kubectl, node: str) -> str:
     """A Python program that prints a node's telemetry."""
-    if not (cluster.programs.parent / "descriptors" / "podresources.binpb").is_file():
-        pytest.skip("these programs were built without the pod-resources API")
     addresses = kubectl.get("node", node)["status"]["addresses"]
     address = next(each["address"] for each in addresses if each["type"] == "InternalIP")
     return f"import urllib.request as u; print(u.urlopen('http://{address}:9400/metrics', timeout=10).read().decode())"
@@ -187,9 +185,9 @@ def test_an_error_is_shown_with_the_pod_that_it_hits_and_a_lost_gpu_shows_nothin
     kubectl("delete", "pod", "hit", "--wait=false")
 
 
-def test_a_pod_can_scrape_as_prometheus_does(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
+def test_a_pod_can_scrape_as_prometheus_does(kubectl: Kubectl) -> None:
     text = json.loads(pod("scrapes", "plain", "cpu", command="true"))
-    text["spec"]["containers"][0]["command"] = ["python3", "-c", scrape(cluster, kubectl, "whole")]
+    text["spec"]["containers"][0]["command"] = ["python3", "-c", scrape(kubectl, "whole")]
     kubectl("apply", "-f", "-", stdin=json.dumps(text))
     kubectl.phase("scrapes", "Succeeded")
     assert 'DCGM_FI_DEV_POWER_USAGE{gpu="0",' in kubectl("logs", "scrapes")

@@ -47,16 +47,12 @@ async def serve(config: NodeConfig, usage: UsageOf, library: nvml.Library = pynv
     if not config.gpus.devices:
         return
     plugin_api = protos.load(Path(config.descriptors) / "deviceplugin.binpb")
-    podresources = Path(config.descriptors) / "podresources.binpb"
+    holders_api = protos.load(Path(config.descriptors) / "podresources.binpb")
     node = NodeGpus(config, DevicePlugin(plugin_api, config.gpus, Path(config.kubelet) / "device-plugins"), usage)
     with node.watching(library) as loops:
         async with asyncio.TaskGroup() as tasks:
-            for loop in (node.plugin.run(), node.follow_faults(), *loops):
+            for loop in (node.plugin.run(), node.follow_faults(), node.follow_telemetry(holders_api), *loops):
                 tasks.create_task(loop)
-            if not podresources.is_file():
-                _log.warning("these programs were built without the pod-resources API, so no GPU telemetry is served")
-                return
-            tasks.create_task(node.follow_telemetry(protos.load(podresources)))
             server = await exporter.serve(config.address, exporter.PORT, lambda: exporter.page(node.snapshot()))
             async with server:
                 await server.serve_forever()

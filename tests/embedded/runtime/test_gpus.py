@@ -43,10 +43,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def api(descriptors: Path) -> Api:
-    file = descriptors / "podresources.binpb"
-    if not file.is_file():
-        pytest.skip("these programs were built without the pod-resources API")
-    return protos.load(file)
+    return protos.load(descriptors / "podresources.binpb")
 
 
 def config(folder: Path, offer: Offer) -> NodeConfig:
