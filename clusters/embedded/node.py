@@ -78,6 +78,7 @@ def kubelet_config(address: str, paths: Paths, authority: Path, serving: Pair, s
         "clusterDNS": [network.DNS_SERVICE],
         "clusterDomain": network.DOMAIN,
         "resolvConf": "",
+        "seccompDefault": True,
         "serializeImagePulls": False,
         # A developer's disk is often nearly full, and there are no images here whose removal would free anything.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

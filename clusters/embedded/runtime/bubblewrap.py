@@ -99,12 +99,13 @@ def normal(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def arguments(box: Box, user: int) -> list[str]:
+def arguments(box: Box, user: int, beside: int | None = None) -> list[str]:
     """The options for bubblewrap, without its name and without the container's program.
 
-    `user` is a descriptor of the pod's user namespace.
+    `user` is a descriptor of the pod's user namespace, `beside` one of the PID namespace to join, if not a new one.
     """
-    return ["--die-with-parent", "--new-session", "--unshare-pid", *_user(box, user), *_tree(box)]
+    processes = ["--unshare-pid"] if beside is None else ["--pidns", str(beside)]
+    return ["--die-with-parent", "--new-session", *processes, *_user(box, user), *_tree(box)]
 
 
 def _user(box: Box, user: int) -> list[str]:
@@ -127,6 +128,7 @@ def _tree(box: Box) -> list[str]:
     for folder in _OPEN_FOLDERS:
         words += ["--perms", "1777", "--dir", folder]
     words += ["--symlink", "/run", "/var/run"]
+    words += [] if box.mapped else ["--mqueue", "/dev/mqueue"]  # the user namespace around owns the IPC namespace
     for source, target in box.devices:
         words += [*_way_to(target), "--dev-bind", source, target]
     for path in box.read_only:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import bubblewrap, terminal
+from clusters.embedded.runtime import bubblewrap, members, terminal
 from clusters.embedded.runtime.errors import Refused, StartFailed
 from clusters.embedded.runtime.images import Image
 from clusters.embedded.runtime.launch import Launcher
@@ -56,6 +56,7 @@ class Container:
         pod: str,
         namespaces: Namespaces,
         launcher: Launcher,
+        beside: int | None = None,
         folder: Path,
         log: Path | None,
         programs: dict[str, str],
@@ -64,10 +65,12 @@ class Container:
         """A container that is not started, from the CRI's ContainerConfig.
 
         `pod` and `namespaces` are its pod's id and namespaces, `folder` is its own; `now` is nanoseconds since 1970.
+        It joins the PID namespace of the process `beside`, else it has its own.
         """
         self.config, self.image = config, image
         self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
         self._namespaces, self._launcher, self._programs, self._now = namespaces, launcher, programs, now
+        self._beside, self._mounts = beside, ""
         self._log = LogFile(log, now)
         self.streams = Streams(self._log, stdin=config.stdin, once=config.stdin_once, tty=config.tty)
         self._process: Running | None = None
@@ -108,7 +111,7 @@ class Container:
             self._fail(said.decode(errors="replace").removeprefix("."))
             raise StartFailed(self.message)
         if self.init is not None and not self._process.ended:
-            self._program = _second(self.init)
+            self._program = _second(self.init) if self._beside is None else _handle(self.init)
         if self.state is State.CREATED:
             self.state, self.started = State.RUNNING, self._now()
         if self._program is not None:
@@ -128,7 +131,9 @@ class Container:
         if self._process is None or self._exited.is_set():
             return
         with contextlib.suppress(ProcessLookupError):
-            if self.init is not None and not self._process.ended:
+            if self._mounts:
+                await members.kill(self._mounts)
+            elif self.init is not None and not self._process.ended:
                 os.kill(self.init, signal.SIGKILL)
             elif not self._process.ended:
                 self._process.kill()
@@ -152,30 +157,41 @@ class Container:
 
     def _spawn(self, tty: Terminal | None) -> tuple[Running, int, int]:
         """Starts it; returns it, what bubblewrap tells of itself and what the launcher reports."""
-        user = self._namespaces.user
-        listed = os.memfd_create("bubblewrap")
-        os.write(listed, b"".join(os.fsencode(word) + b"\0" for word in bubblewrap.arguments(self.plan.box, user)))
-        os.lseek(listed, 0, os.SEEK_SET)
+        box, user = self.plan.box, self._namespaces.user
         info, inform = os.pipe()
         report, tell = os.pipe()
-        box, passed = self.plan.box, (listed, inform, tell, user, self._launcher.descriptor)
-        last = self._launcher.argv(
-            self._launcher.descriptor,
-            box.rights,
-            self.plan.command,
-            env=box.env,
-            cwd=box.cwd,
-            terminal=tty is not None,
-            report=tell,
-        )
-        enter = [self._programs["nice"], "-n", NICENESS, *self._namespaces.entering(self._programs["nsenter"])]
-        box_argv = [self._programs["bwrap"], "--info-fd", str(inform), "--args", str(listed), "--"]
+        opened = [inform, tell]
         try:
-            argv = [*enter, *box_argv, *last]
+            beside = None
+            if self._beside is not None:
+                opened.append(beside := os.open(f"/proc/{self._beside}/ns/pid", os.O_RDONLY))
+            words = bubblewrap.arguments(box, user, beside)
+            opened.append(listed := _in_memory(b"".join(os.fsencode(word) + b"\0" for word in words)))
+            bwrap = [self._programs["bwrap"], "--info-fd", str(inform), "--args", str(listed)]
+            if box.rights.filter:
+                opened.append(code := _in_memory(box.rights.filter))
+                bwrap += ["--seccomp", str(code)]
+            last = self._launcher.argv(
+                self._launcher.descriptor,
+                box.rights,
+                self.plan.command,
+                env=box.env,
+                cwd=box.cwd,
+                terminal=tty is not None,
+                filtered=True,
+                report=tell,
+            )
+            enter = [self._programs["nice"], "-n", NICENESS, *self._namespaces.entering(self._programs["nsenter"])]
+            passed = (*opened, user, self._launcher.descriptor)
             inner = tty.inner if tty else None
+            argv = [*enter, *bwrap, "--", *last]
             return Running(argv, pass_fds=passed, stdin=self.config.stdin, terminal=inner), info, report
+        except BaseException:
+            os.close(info)
+            os.close(report)
+            raise
         finally:
-            for number in (listed, inform, tell):
+            for number in opened:
                 os.close(number)
 
     async def _set_up(self, info: int) -> None:
@@ -184,9 +200,13 @@ class Container:
             about = await asyncio.to_thread(told.read)
         if about:
             self.init = json.loads(about)["child-pid"]
+            if self._beside is not None:
+                self._mounts = members.namespace(self.init)
 
     async def _follow(self, process: Running) -> None:
         code = await process.wait()
+        if self._mounts:
+            await members.kill(self._mounts)
         await self.streams.finish()
         self._log.close()
         if self._program is not None:
@@ -201,6 +221,21 @@ class Container:
         """The words and the code that containerd has for a program that cannot be executed."""
         said = why or self.streams.last.decode(errors="replace").partition(": ")[2] or "it was killed"
         self.exit_code, self.reason, self.message = 128, "StartError", f"the container could not be started: {said}"
+
+
+def _in_memory(content: bytes) -> int:
+    """A descriptor to read this from."""
+    number = os.memfd_create("container")
+    os.write(number, content)
+    os.lseek(number, 0, os.SEEK_SET)
+    return number
+
+
+def _handle(process: int) -> int | None:
+    """A handle, as of pidfd_open(2), on a process; None when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return os.open(f"/proc/{process}", os.O_RDONLY | os.O_DIRECTORY)
+    return None
 
 
 def _second(init: int) -> int | None:

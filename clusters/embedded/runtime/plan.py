@@ -1,8 +1,7 @@
 """From what the kubelet asks for a container to what is run: program, environment, volumes, rights.
 
 Place: `server.py` plans when a container is created, `container.py` runs the plan. Limits: what cannot be given is
-refused by name, except what the cluster's traits list as not enforced (CPU and memory limits, seccomp, supplementary
-groups).
+refused by name, except what the cluster's traits list as not enforced.
 """
 
 import os
@@ -14,12 +13,10 @@ from typing import Literal
 import msgspec
 
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import bubblewrap, terminal
+from clusters.embedded.runtime import bubblewrap, security, terminal
 from clusters.embedded.runtime.bubblewrap import Box, Mount
-from clusters.embedded.runtime.capabilities import granted
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.images import Image
-from clusters.embedded.runtime.launch import Rights
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
@@ -38,7 +35,8 @@ class Surroundings(msgspec.Struct, frozen=True):
     """What a container's pod and node give it.
 
     `folder`: the container's own, for its files. `pod_files`: container path -> file, for all containers of the pod.
-    `roots`: folders below which the kubelet's own mounts lie. `host_paths`: what cluster.yaml allows beside them.
+    `shm`: the pod's shared memory. `roots`: folders below which the kubelet's own mounts lie. `host_paths`: what
+    cluster.yaml allows beside them.
     `users`: as in the cluster's traits, whether a container's ids are its own or one mapped id stands behind them.
     """
 
@@ -46,6 +44,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     hostname: str
     folder: Path
     pod_files: dict[str, Path]
+    shm: Path
     roots: tuple[Path, ...]
     host_paths: tuple[Path, ...]
     users: Literal["real", "mapped"]
@@ -58,12 +57,14 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         Refused: it asks for something that the runtime does not offer or allow.
     """
     name = config.metadata.name
-    security = config.linux.security_context
-    _refuse_unsupported(name, security)
-    rights = _rights(security, around.users)
+    security_context = config.linux.security_context
+    security.refuse_unsupported(name, security_context)
+    rights = security.rights(name, security_context, around.users)
+    masked_files, masked_folders = security.masked(security_context)
     files = _files(rights.uid, rights.gid)
     own = [Mount(str(around.folder / path.rpartition("/")[2]), path, read_only=True) for path in files]
     own += [Mount(str(file), path, read_only=True) for path, file in around.pod_files.items()]
+    own += [Mount(str(around.shm), "/dev/shm", read_only=False)]  # noqa: S108 - a folder inside the container
     own += [Mount(bind.source, bubblewrap.normal(bind.target), read_only=True) for bind in image.binds]
     envs = {item.key: os.fsdecode(item.value) for item in config.envs}
     asked = [volume(name, mount, around.roots, around.host_paths) for mount in config.mounts]
@@ -74,19 +75,20 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         env=terminal_type(config) | environment(image.env, envs, around.hostname, rights.uid),
         mounts=tuple([mount for mount in own if mount.target not in taken] + asked),
         devices=devices(config, around.folder),
-        masked_files=_existing(security.masked_paths, Path.is_file),
-        masked_folders=_existing(security.masked_paths, Path.is_dir),
-        read_only=tuple(security.readonly_paths),
-        read_only_root=security.readonly_rootfs,
+        masked_files=masked_files,
+        masked_folders=masked_folders,
+        read_only=security.read_only(security_context),
+        read_only_root=security_context.readonly_rootfs,
         mapped=around.users == "mapped" and (rights.uid, rights.gid) != (0, 0),
         cwd=bubblewrap.normal(config.working_dir),
     )
-    words = [*bubblewrap.arguments(box, 0), *box.env, *box.env.values()]
-    if any("\0" in word for word in words):  # it would end a word of bubblewrap's argument list
-        raise Refused(
-            f"container {name!r} has a NUL character in its environment, mounts or working directory; remove it"
-        )
     command = program(name, config.command, config.args, image)
+    words = [*bubblewrap.arguments(box, 0), *box.env, *box.env.values(), *command, box.cwd]
+    if any("\0" in word for word in words):  # it would end a word of an argument list
+        raise Refused(
+            f"container {name!r} has a NUL character in its command, environment, mounts or working directory; "
+            "remove it"
+        )
     return Plan(
         box, command, stop_signal(config.stop_signal, config), {p.rpartition("/")[2]: t for p, t in files.items()}
     )
@@ -142,7 +144,12 @@ def volume(container: str, mount: Message, roots: Iterable[Path], host_paths: It
     top = target.split("/")[1]
     if not top:
         raise Refused(f"container {container!r} mounts a volume at /; mount it at a folder below")
-    if top in {"usr", "sys", "proc"} and not Path(target).exists():
+    if top == "proc":
+        raise Refused(
+            f"container {container!r} mounts a volume at {target}; a container's /proc is the kernel's own, so choose "
+            "another mountPath"
+        )
+    if top in {"usr", "sys"} and not Path(target).exists():
         raise Refused(
             f"container {container!r} mounts a volume at {target}; /{top} is the machine's own, read-only, and has no "
             "such folder, so choose another mountPath"
@@ -166,27 +173,6 @@ def stop_signal(number: int, config: Message) -> int:
     return signal.Signals[aliases.get(base, base)] + int(offset or 0)
 
 
-def _refuse_unsupported(name: str, security: Message) -> None:
-    if security.privileged:
-        raise Refused(
-            f"container {name!r} asks for privileged: true; on the embedded cluster no container has rights over its "
-            "node, so remove it or use --cluster kind"
-        )
-    if security.namespace_options.target_id:
-        raise Refused(f"container {name!r} is an ephemeral container in another's processes, which is not offered yet")
-    if security.run_as_username:
-        raise Refused(f"container {name!r} names its user {security.run_as_username!r}; give runAsUser a number")
-
-
-def _rights(security: Message, users: str) -> Rights:
-    return Rights(
-        uid=security.run_as_user.value,
-        gid=security.run_as_group.value,
-        groups=tuple(security.supplemental_groups) if users == "real" else None,
-        capabilities=granted(security.capabilities.add_capabilities, security.capabilities.drop_capabilities),
-    )
-
-
 def _files(uid: int, gid: int) -> dict[str, str]:
     users = {0: "root:x:0:0:root:/root:/bin/sh", 65534: "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"}
     groups = {0: "root:x:0:", 65534: "nogroup:x:65534:"}
@@ -197,7 +183,3 @@ def _files(uid: int, gid: int) -> dict[str, str]:
         "/etc/group": "".join(f"{line}\n" for line in groups.values()),
         "/etc/nsswitch.conf": _NSSWITCH,
     }
-
-
-def _existing(paths: Iterable[str], is_kind: Message) -> tuple[str, ...]:
-    return tuple(path for path in paths if is_kind(Path(path)))

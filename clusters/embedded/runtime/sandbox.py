@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import namespaces, network
+from clusters.embedded.runtime import mounts, namespaces, network
 from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
 from clusters.embedded.runtime.namespaces import Namespaces
 
 _POD, _NODE = 0, 2  # NamespaceMode of the CRI
+_OF_NETWORK = re.compile(r"net(\.[\w-]+)+")  # sysctls that each network namespace has of its own
+_OF_IPC = re.compile(r"kernel\.(shm\w+|msg\w+|sem)|fs\.mqueue\.\w+")  # and each IPC namespace
+_SHM = 64 << 20  # bytes, as everywhere
 
 
 class Sandbox:
@@ -28,6 +31,7 @@ class Sandbox:
         self.id, self.config, self.folder, self.address, self.created = id_, config, folder, address, created
         self.ready = True
         self.namespaces = Namespaces({})
+        self.pause: Container | None = None
         self.containers: dict[str, Container] = {}
         self.changing = asyncio.Lock()
 
@@ -35,6 +39,20 @@ class Sandbox:
     def hostname(self) -> str:
         """What the pod's containers call their machine."""
         return str(self.config.hostname)
+
+    def all(self) -> list[Container]:
+        """What runs in it: its containers, and the one that holds the processes that they share."""
+        return [*self.containers.values(), *([self.pause] if self.pause else [])]
+
+    @property
+    def first(self) -> int | None:
+        """Process 1 of the PID namespace that its containers share; None when each has its own."""
+        return self.pause.init if self.pause else None
+
+    @property
+    def shm(self) -> Path:
+        """Its shared memory."""
+        return self.folder / "shm"
 
     @property
     def files(self) -> dict[str, Path]:
@@ -81,6 +99,8 @@ class Sandboxes:
             if config.log_directory:
                 Path(config.log_directory).mkdir(parents=True, exist_ok=True)
             pod.config.hostname = config.hostname or self._node
+            pod.shm.mkdir()
+            mounts.tmpfs(pod.shm, _SHM)
             (pod.folder / "hostname").write_text(f"{pod.hostname}\n")
             (pod.folder / "resolv.conf").write_text(resolv_conf(config.dns_config))
             if not on_node:
@@ -98,7 +118,7 @@ class Sandboxes:
         if pod is None:
             return
         async with pod.changing:
-            await asyncio.gather(*(container.kill() for container in pod.containers.values()))
+            await asyncio.gather(*(container.kill() for container in pod.all()))
             if pod.ready and pod.address:
                 await network.detach(pod.id, ip=self._programs["ip"])
                 self._addresses.give_back(pod.address)
@@ -112,6 +132,7 @@ class Sandboxes:
         if pod is not None:
             for container in pod.containers.values():
                 await container.forget()
+            mounts.remove(pod.shm)
             shutil.rmtree(pod.folder, ignore_errors=True)
 
     def find(self, id_: str) -> Sandbox:
@@ -149,7 +170,7 @@ class Sandboxes:
 
     async def stop_all(self) -> None:
         """Kills every container; for the end of the runtime."""
-        await asyncio.gather(*(container.kill() for pod in self.all() for container in pod.containers.values()))
+        await asyncio.gather(*(container.kill() for pod in self.all() for container in pod.all()))
 
     def _make(self, pod: Sandbox) -> Namespaces:
         options = pod.config.linux.security_context.namespace_options
@@ -173,6 +194,8 @@ class Sandboxes:
     def _forget(self, pod: Sandbox) -> None:
         if pod.address:
             self._addresses.give_back(pod.address)
+        pod.namespaces.close()
+        mounts.remove(pod.shm)
         shutil.rmtree(pod.folder, ignore_errors=True)
 
 
@@ -189,6 +212,12 @@ def setting(name: str, proc: Path) -> Path:
     return proc / "sys" / name.replace(".", "/")
 
 
+def shares_processes(config: Message) -> bool:
+    """Whether a pod's containers see each other's processes."""
+    security = config.linux.security_context
+    return bool(security.HasField("namespace_options") and security.namespace_options.pid == _POD)
+
+
 def refuse_unsupported(config: Message) -> None:
     """Raises Refused when a pod asks for what the runtime does not offer."""
     namespaces = config.linux.security_context.namespace_options
@@ -196,14 +225,11 @@ def refuse_unsupported(config: Message) -> None:
     wrong = []
     if namespaces.pid == _NODE:
         wrong.append("hostPID")
-    if namespaces.pid == _POD and config.linux.security_context.HasField("namespace_options"):
-        wrong.append("shareProcessNamespace")
-    if namespaces.ipc == _NODE:
-        wrong.append("hostIPC")
     if not on_node:
         wrong += [f"hostPort {port}" for port in _host_ports(config.port_mappings)]
-    own = re.compile(r"net(\.[\w-]+)+")  # what lies in the pod's own network namespace
-    wrong += [f"the sysctl {name}" for name in config.linux.sysctls if on_node or not own.fullmatch(name)]
+    own = [] if on_node else [_OF_NETWORK]
+    own += [] if namespaces.ipc == _NODE else [_OF_IPC]
+    wrong += [f"the sysctl {name}" for name in config.linux.sysctls if not any(each.fullmatch(name) for each in own)]
     if wrong:
         raise Refused(
             f"pod {config.metadata.namespace}/{config.metadata.name} asks for {' and '.join(wrong)}, which the "

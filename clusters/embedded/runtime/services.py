@@ -22,7 +22,7 @@ from clusters.embedded.runtime.errors import NotFound, Refused
 from clusters.embedded.runtime.images import Image, Images
 from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.plan import Surroundings, plan
-from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes
+from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes, shares_processes
 from clusters.embedded.runtime.streaming import Helper, Streaming
 
 NAME, VERSION = "gpulab", "0.1.0"
@@ -61,7 +61,13 @@ class RuntimeService(Streaming):
     async def Status(self, request: Message, _context: object) -> Message:
         conditions = [{"type": kind, "status": True} for kind in ("RuntimeReady", "NetworkReady")]
         info = {"config": msgspec.json.encode(self._config).decode()} if request.verbose else {}
-        return self._api.StatusResponse(status={"conditions": conditions}, info=info, runtime_handlers=[{"name": ""}])
+        handler = {"name": "", "features": {"recursive_read_only_mounts": True}}
+        return self._api.StatusResponse(
+            status={"conditions": conditions},
+            info=info,
+            runtime_handlers=[handler],
+            features={"supplemental_groups_policy": self._users == "real"},
+        )
 
     async def RuntimeConfig(self, _request: Message, _context: object) -> Message:
         return self._api.RuntimeConfigResponse(linux={"cgroup_driver": self._api.CGROUPFS})
@@ -75,6 +81,12 @@ class RuntimeService(Streaming):
                 f"the runtime class asks for the handler {request.runtime_handler!r}; this node has the default only"
             )
         pod = await self._pods.run(request.config)
+        if shares_processes(request.config):
+            try:
+                await self._share_processes(pod)
+            except BaseException:
+                await self._pods.remove(pod.id)
+                raise
         return self._api.RunPodSandboxResponse(pod_sandbox_id=pod.id)
 
     async def StopPodSandbox(self, request: Message, _context: object) -> Message:
@@ -109,23 +121,9 @@ class RuntimeService(Streaming):
         image = self._images.find(reference) or self._images.find(config.image.image)
         if image is None:
             raise NotFound(self._images.missing(reference))
-        id_ = self._new_id()
-        folder = Path(self._config.state) / "containers" / id_
-        container = Container(
-            id_,
-            plan(config, image, self._around(pod, folder)),
-            config=config,
-            image=image,
-            pod=pod.id,
-            namespaces=pod.namespaces,
-            launcher=self._launcher,
-            folder=folder,
-            log=Path(pod.config.log_directory, config.log_path) if config.log_path else None,
-            programs=self._programs,
-            now=self._now,
-        )
-        pod.containers[id_] = container
-        return self._api.CreateContainerResponse(container_id=id_)
+        container = self._make(pod, config, image, self._beside(pod, config))
+        pod.containers[container.id] = container
+        return self._api.CreateContainerResponse(container_id=container.id)
 
     async def StartContainer(self, request: Message, _context: object) -> Message:
         container = self._pods.container(request.container_id)
@@ -198,6 +196,39 @@ class RuntimeService(Streaming):
     async def ListPodSandboxMetrics(self, _request: Message, _context: object) -> Message:
         return self._api.ListPodSandboxMetricsResponse()
 
+    async def _share_processes(self, pod: Sandbox) -> None:
+        """Starts the container whose PID namespace those of a pod share; its process 1 reaps what they leave."""
+        security = {"capabilities": {"drop_capabilities": ["ALL"]}, "seccomp": {"profile_type": 0}}
+        metadata, linux = {"name": "pause"}, {"security_context": security}
+        config = self._api.ContainerConfig(metadata=metadata, command=["sleep", "infinity"], linux=linux)
+        pod.pause = self._make(pod, config, Image("pause", ""), None)
+        await pod.pause.start()
+
+    def _make(self, pod: Sandbox, config: Message, image: Image, beside: int | None) -> Container:
+        id_ = self._new_id()
+        folder = Path(self._config.state) / "containers" / id_
+        return Container(
+            id_,
+            plan(config, image, self._around(pod, folder)),
+            config=config,
+            image=image,
+            pod=pod.id,
+            namespaces=pod.namespaces,
+            launcher=self._launcher,
+            beside=beside,
+            folder=folder,
+            log=Path(pod.config.log_directory, config.log_path) if config.log_path else None,
+            programs=self._programs,
+            now=self._now,
+        )
+
+    def _beside(self, pod: Sandbox, config: Message) -> int | None:
+        """The process whose PID namespace a container joins; None for one of its own."""
+        options = config.linux.security_context.namespace_options
+        if options.pid == self._api.TARGET:
+            return self._running(options.target_id, "no container can join its processes")[1]
+        return pod.first
+
     def _around(self, pod: Sandbox, folder: Path) -> Surroundings:
         kubelet = Path(self._config.kubelet) / "pods" / pod.config.metadata.uid
         logs = [Path(pod.config.log_directory)] if pod.config.log_directory else []
@@ -206,6 +237,7 @@ class RuntimeService(Streaming):
             hostname=pod.hostname,
             folder=folder,
             pod_files=pod.files,
+            shm=pod.shm,
             roots=(kubelet, *logs),
             host_paths=tuple(map(Path, self._config.host_paths)),
             users=self._users,

@@ -27,7 +27,8 @@ def test_the_whole_list_of_a_plain_container() -> None:
         "--die-with-parent --new-session --unshare-pid --userns2 7 "
         "--tmpfs / --ro-bind /usr /usr --ro-bind /sys /sys --dev /dev --proc /proc --ro-bind /proc/sys /proc/sys "
         "--dir /home --dir /media --dir /mnt --dir /opt --dir /root --dir /run --dir /srv --dir /var --dir /var/cache "
-        "--dir /var/lib --dir /var/log --perms 1777 --dir /tmp --perms 1777 --dir /var/tmp --symlink /run /var/run"
+        "--dir /var/lib --dir /var/log --perms 1777 --dir /tmp --perms 1777 --dir /var/tmp --symlink /run /var/run "
+        "--mqueue /dev/mqueue"
     )
 
 
@@ -35,6 +36,13 @@ def test_a_mapped_user_has_a_user_namespace_of_its_own() -> None:
     words = arguments(box(rights=Rights(1000, 2000), mapped=True), 7)
     assert words[2:9] == ["--unshare-pid", "--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "2000"]
     assert "--userns2" not in words
+    assert "--mqueue" not in words  # the IPC namespace is not in its power
+
+
+def test_the_pid_namespace_of_another_can_be_joined() -> None:
+    words = arguments(box(), 7, 8)
+    assert words[2:6] == ["--pidns", "8", "--userns2", "7"]
+    assert "--unshare-pid" not in words
 
 
 def test_outer_mounts_come_before_inner_ones_and_keep_their_order() -> None:

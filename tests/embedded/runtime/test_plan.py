@@ -21,6 +21,7 @@ def around(tmp_path: Path) -> Surroundings:
         hostname="web",
         folder=tmp_path,
         pod_files={"/etc/hostname": Path("/p/hostname")},
+        shm=Path("/p/shm"),
         roots=(tmp_path,),
         host_paths=(),
         users="real",
@@ -69,6 +70,7 @@ def test_a_plan_has_the_files_and_the_image(cri: Api, tmp_path: Path) -> None:
         Mount(f"{tmp_path}/group", "/etc/group", read_only=True),
         Mount(f"{tmp_path}/nsswitch.conf", "/etc/nsswitch.conf", read_only=True),
         Mount("/p/hostname", "/etc/hostname", read_only=True),
+        Mount("/p/shm", "/dev/shm", read_only=False),
         Mount("/h/v", "/opt/v", read_only=True),
     )
 
@@ -86,13 +88,9 @@ def test_a_pods_volume_replaces_a_file_of_ours(cri: Api, tmp_path: Path) -> None
     ("security", "sentence"),
     [
         (
-            {"privileged": True},
-            "container 'c' asks for privileged: true; on the embedded cluster no container has rights over its node, "
-            "so remove it or use --cluster kind",
-        ),
-        (
-            {"namespace_options": {"target_id": "x"}},
-            "container 'c' is an ephemeral container in another's processes, which is not offered yet",
+            {"seccomp": {"profile_type": 2, "localhost_ref": "audit.json"}},
+            "container 'c' asks for its node's seccomp profile 'audit.json' (Localhost); the embedded cluster's nodes "
+            "have none, so use RuntimeDefault or --cluster kind",
         ),
         ({"run_as_username": "me"}, "container 'c' names its user 'me'; give runAsUser a number"),
     ],
@@ -114,6 +112,12 @@ def test_what_is_not_offered_is_refused_by_name(cri: Api, tmp_path: Path, securi
             "/etc",
             "container 'c' mounts the host folder /etc (hostPath), which this cluster does not allow; add it to "
             "hostPaths in cluster.yaml (now: empty) and start the cluster again",
+        ),
+        (
+            "/proc/driver",
+            "{}",
+            "container 'c' mounts a volume at /proc/driver; a container's /proc is the kernel's own, so choose another "
+            "mountPath",
         ),
         (
             "/usr/no/such",
@@ -160,8 +164,9 @@ def test_every_stop_signal_of_the_cri_is_known(cri: Api) -> None:
 def test_values_of_any_bytes_pass_and_a_nul_cannot_add_arguments(cri: Api, tmp_path: Path) -> None:
     made = planned(cri, tmp_path, envs=[{"key": "A", "value": b"caf\xc3\xa9 \xff"}])
     assert os.fsencode(made.box.env["A"]) == b"caf\xc3\xa9 \xff"
-    with pytest.raises(Refused) as caught:
-        planned(cri, tmp_path, envs=[{"key": "A", "value": b"x\0--bind\0/\0/host"}])
-    assert str(caught.value) == (
-        "container 'c' has a NUL character in its environment, mounts or working directory; remove it"
-    )
+    for fields in ({"envs": [{"key": "A", "value": b"x\0--bind\0/\0/host"}]}, {"command": ["sh\0-c"]}):
+        with pytest.raises(Refused) as caught:
+            planned(cri, tmp_path, **fields)
+        assert str(caught.value) == (
+            "container 'c' has a NUL character in its command, environment, mounts or working directory; remove it"
+        )
