@@ -85,14 +85,17 @@ class EmbeddedCluster:
 
     def fail_gpu(self, node: str, index: int, xid: int) -> None:
         """Lets a simulated GPU of a node have an Xid error (`faults.inject`); raises SpecError when that cannot be."""
+        self.check()
         faults.inject(self._folder, self.spec, node, index, xid)
 
     def heal_gpu(self, node: str, index: int) -> None:
         """Makes a simulated GPU whole again, as a reset would (`faults.heal`); raises SpecError when that cannot be."""
+        self.check()
         faults.heal(self._folder, self.spec, node, index)
 
     def heat_gpus(self, node: str, celsius: float) -> None:
         """Gives a node's simulated GPUs air of that temperature (`faults.heat`); raises SpecError when it cannot be."""
+        self.check()
         faults.heat(self._folder, self.spec, node, celsius)
 
     def enter(self, argv: Sequence[str]) -> list[str]:

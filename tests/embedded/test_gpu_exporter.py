@@ -172,6 +172,26 @@ def test_requests_are_answered(request_: bytes, status: bytes, body: bytes) -> N
     assert said == body
 
 
+def test_connections_beyond_what_is_allowed_are_closed_and_silent_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter, "_PATIENCE", 0.05)
+
+    async def scenario() -> list[bytes]:
+        async with await exporter.serve("127.0.0.1", 0, lambda: "numbers\n") as server, asyncio.timeout(5):
+            address = server.sockets[0].getsockname()
+            silent = [await asyncio.open_connection(*address) for _ in range(40)]
+            answers = [await reader.read() for reader, _ in silent]  # ends when the server closes
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+            answers.append(await reader.read())
+            for each in (*(writer for _, writer in silent), writer):
+                each.close()
+            return answers
+
+    *silent, last = asyncio.run(scenario())
+    assert silent == [b""] * 40
+    assert last.endswith(b"OK\n")
+
+
 @pytest.fixture
 def api(programs: Path) -> Api:
     return protos.load(programs / "descriptors" / "podresources.binpb")

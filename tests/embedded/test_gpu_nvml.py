@@ -81,6 +81,11 @@ def test_partitions_stand_for_their_gpu_and_bring_their_capabilities(tmp_path: P
     assert found.files == (*SHARED, "/dev/nvidia0", *caps)
 
 
+def test_a_gpu_that_cannot_be_asked_is_left_out() -> None:
+    found = nvml.find(Nvml(Gpu("GPU-a", readings={"lost": True}), Gpu("GPU-b", minor=1)))
+    assert [(device.id, device.index) for device in found] == [("GPU-b", 1)]
+
+
 def test_a_machine_without_a_driver_has_none() -> None:
     assert nvml.find(Nvml(driver=False)) == ()
 

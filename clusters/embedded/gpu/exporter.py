@@ -25,6 +25,7 @@ WINDOW = 300.0
 
 _LARGEST = 8192  # bytes of a request
 _PATIENCE = 5.0  # seconds for a client to send it
+_MOST = 32  # connections at a time
 _LINES = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed"}
 
 
@@ -173,7 +174,21 @@ def _escaped(value: str) -> str:
 
 
 async def serve(address: str, port: int, metrics: Callable[[], str]) -> asyncio.Server:
-    """A running server of /metrics and /health over HTTP; each connection is answered once and closed."""
+    """A running server of /metrics and /health over HTTP; each connection is answered once and closed.
+
+    More than 32 at a time are closed without an answer: pods can reach it, and its process is the node's.
+    """
+    connections = 0
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        try:
+            if connections <= _MOST:
+                await answer(reader, writer)
+        finally:
+            connections -= 1
+            writer.close()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
@@ -186,10 +201,9 @@ async def serve(address: str, port: int, metrics: Callable[[], str]) -> asyncio.
             head = f"HTTP/1.1 {status} {_LINES[status]}\r\nContent-Type: {kind}; charset=utf-8\r\n"
             head += f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
             writer.write(head.encode() + text)
-            await writer.drain()
-        writer.close()
+            await asyncio.wait_for(writer.drain(), _PATIENCE)
 
-    return await asyncio.start_server(answer, address, port, limit=_LARGEST)
+    return await asyncio.start_server(take, address, port, limit=_LARGEST)
 
 
 def _respond(request: bytes, metrics: Callable[[], str]) -> tuple[int, str, str]:

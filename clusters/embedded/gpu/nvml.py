@@ -53,9 +53,11 @@ def find(library: Library = pynvml, root: Path = Path("/")) -> tuple[Device, ...
     with opened(library) as there:
         if not there:
             return ()
-        return tuple(
-            device for place in range(library.nvmlDeviceGetCount()) for device in _devices(library, place, root)
-        )
+        found: list[Device] = []
+        for place in range(library.nvmlDeviceGetCount()):
+            with contextlib.suppress(library.NVMLError):  # a GPU that is lost can be asked nothing, so nobody gets it
+                found += _devices(library, place, root)
+        return tuple(found)
 
 
 def _devices(library: Library, place: int, root: Path) -> list[Device]:

@@ -6,6 +6,7 @@ second, telemetry is taken once a second.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -53,7 +54,7 @@ async def serve(config: NodeConfig, usage: UsageOf, library: nvml.Library = pynv
         async with asyncio.TaskGroup() as tasks:
             for loop in (node.plugin.run(), node.follow_faults(), node.follow_telemetry(holders_api), *loops):
                 tasks.create_task(loop)
-            server = await exporter.serve(config.address, exporter.PORT, lambda: exporter.page(node.snapshot()))
+            server = await exporter.serve(config.address, exporter.PORT, node.page)
             async with server:
                 await server.serve_forever()
 
@@ -70,6 +71,15 @@ class NodeGpus:
         self._seen: list[faults.Event] = []
         self._holders: Mapping[str, Holder] = {}
         self._readings: Mapping[str, Reading] = {}
+        self._page = ""
+        self._written = -math.inf
+
+    def page(self) -> str:
+        """The telemetry in text; written anew after LOOK only, so that those who ask often do not slow the node."""
+        now = time.monotonic()
+        if now - self._written >= LOOK:
+            self._page, self._written = exporter.page(self.snapshot()), now
+        return self._page
 
     def snapshot(self) -> exporter.Snapshot:
         """The devices now; one that has fallen off the bus shows its errors only."""

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +49,8 @@ CODES = {
     SpecError: grpc.StatusCode.INTERNAL,  # the list of images became unreadable
 }
 _PROGRAMS = ("bwrap", "ip", "nice", "nsenter", "setpriv", "unshare")
+
+_log = logging.getLogger(__name__)
 
 
 async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
@@ -93,12 +96,8 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     Path(config.socket).unlink(missing_ok=True)
     server = protos.server(Path(config.socket), *handlers)
     await server.start()
-    beside = [
-        helper.keep(),
-        Attaching(pods.container).serve(helper.attach),
-        gpus.serve(config, partial(processes.held, pods)),
-    ]
-    tasks = [asyncio.create_task(each) for each in beside]
+    devices = gpus.serve(config, partial(processes.held, pods))
+    tasks = [_begin(each, stop) for each in (helper.keep(), Attaching(pods.container).serve(helper.attach), devices)]
     try:
         await stop.wait()
     finally:
@@ -115,6 +114,19 @@ def _empty(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
+
+
+def _begin(part: Coroutine[None, None, None], stop: asyncio.Event) -> asyncio.Task[None]:
+    """Runs a part of the node, which ends when it fails: that is seen and mended, a node that lacks a part is not."""
+
+    def done(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("a part of this node failed, so it ends", exc_info=error)
+            stop.set()
+
+    task = asyncio.create_task(part)
+    task.add_done_callback(done)
+    return task
 
 
 async def main(path: Path) -> None:

@@ -15,7 +15,7 @@ from clusters.embedded.gpu.attribution import SOCKET, Holder
 from clusters.embedded.gpu.devices import Offer, assign
 from clusters.embedded.gpu.telemetry import INLET, Usage
 from clusters.embedded.protos import Api, Message
-from clusters.embedded.runtime import gpus
+from clusters.embedded.runtime import gpus, server
 from clusters.embedded.runtime.config import NodeConfig
 from tests.embedded.nvml import Gpu, Nvml, NVMLError
 
@@ -140,19 +140,35 @@ def test_telemetry_follows_holders_and_their_work(api: Api, tmp_path: Path) -> N
         assert node.snapshot().holders == {}  # no kubelet yet
         kubelet = Kubelet(api, [first])
         offered = api.handlers("PodResourcesLister", kubelet, speaker="the kubelet", codes={})
-        server = protos.server(tmp_path / SOCKET, offered)
-        await server.start()
+        lister = protos.server(tmp_path / SOCKET, offered)
+        await lister.start()
         await until(lambda: node.snapshot().readings[first].utilisation == 1.0, node.follow_telemetry(api))
         found = node.snapshot()
         assert found.holders == {first: HOLDER}
         assert (found.readings[first].memory_used_mib, found.readings[second].utilisation) == (50.0, 0.0)
         assert (found.readings[second].celsius or 0) >= INLET
+        await until(lambda: f'pod="{HOLDER.pod}"' in node.page())
         faults.inject(tmp_path, SPEC, "n", 0, 79)
         await until(lambda: set(node.snapshot().readings) == {second}, node.follow_faults())
         assert node.snapshot().health[0].last == 79
-        await server.stop(0)
+        await lister.stop(0)
 
     asyncio.run(scenario())
+
+
+def test_a_node_whose_gpus_cannot_be_served_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def breaks() -> None:
+        raise OSError("the port is taken")
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        part = server._begin(breaks(), stop)
+        async with asyncio.timeout(5):
+            await stop.wait()
+        assert part.done()
+
+    asyncio.run(scenario())
+    assert [record.getMessage() for record in caplog.records] == ["a part of this node failed, so it ends"]
 
 
 def test_errors_of_real_devices_reach_the_kubelet(tmp_path: Path) -> None:
