@@ -123,11 +123,11 @@ class Kubectl:
     """The cluster's own kubectl, and what tests do with it."""
 
     def __init__(self, cluster: EmbeddedCluster) -> None:
-        self._argv = [str(cluster.programs / "kubectl"), f"--kubeconfig={cluster.kubeconfig}"]
+        self.argv = [str(cluster.programs / "kubectl"), f"--kubeconfig={cluster.kubeconfig}"]
 
     def __call__(self, *words: str, stdin: str = "") -> str:
         """Output of a kubectl command."""
-        return run([*self._argv, *words], stdin=stdin, seconds=60)
+        return run([*self.argv, *words], stdin=stdin, seconds=60)
 
     def get(self, *words: str) -> Any:
         """An object, or a list's items."""

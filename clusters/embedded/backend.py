@@ -29,7 +29,7 @@ NOT_ENFORCED = (
     "seccomp and AppArmor profiles",
     "supplementary groups and fsGroup",
     "NetworkPolicy",
-    "kubectl exec, attach, port-forward and top",
+    "kubectl top",
 )
 
 

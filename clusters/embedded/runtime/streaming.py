@@ -159,9 +159,8 @@ class Streaming:
         pod = self._pods.find(request.pod_sandbox_id)
         if not pod.ready:
             raise Refused(f"pod sandbox {pod.id!r} is stopped, so no port of it can be forwarded")
-        return self._api.PortForwardResponse(
-            url=await self._helper.url("portforward", {"pod_sandbox_id": pod.namespaces.path("net") or ""})
-        )
+        wishes = {"pod_sandbox_id": pod.namespaces.path("net") or "", "port": list(request.port)}
+        return self._api.PortForwardResponse(url=await self._helper.url("portforward", wishes))
 
     def _running(self, id_: str, therefore: str) -> tuple[Container, int]:
         """A container that runs, and its process 1."""

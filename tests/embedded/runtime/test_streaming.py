@@ -92,8 +92,8 @@ def test_attach_and_port_forward_say_what_they_are_for(node: Node) -> None:
         "/attach",
         {"container_id": container, "tty": False, "stdin": False, "stdout": True, "stderr": False},
     )
-    url = node.runtime.PortForward(node.api.PortForwardRequest(pod_sandbox_id=pod)).url
-    assert asked(url) == ("/portforward", {"pod_sandbox_id": netns(node, pod)})
+    url = node.runtime.PortForward(node.api.PortForwardRequest(pod_sandbox_id=pod, port=[80])).url
+    assert asked(url) == ("/portforward", {"pod_sandbox_id": netns(node, pod), "port": [80]})
 
 
 def test_only_what_runs_has_streams(node: Node) -> None:
