@@ -62,7 +62,7 @@ class Launcher:
     def bringing(self) -> list[str]:
         """What goes before an `argv` that a process starts which has not inherited `descriptor`."""
         script = f'exec {BROUGHT}<"$0" && exec "$@"'
-        return ["sh", "-c", script, f"/proc/{os.getpid()}/fd/{self.descriptor}"]
+        return ["/bin/sh", "-c", script, f"/proc/{os.getpid()}/fd/{self.descriptor}"]
 
     @staticmethod
     def argv(

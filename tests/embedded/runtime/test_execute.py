@@ -24,7 +24,7 @@ def test_a_command_enters_with_the_rights_of_the_container(tmp_path: Path) -> No
     settings = rights + '"directory": "/app", "variables": 1, "terminal": false, "report": 0}'
     opened = f"/proc/{os.getpid()}/fd/{launcher.descriptor}"
     assert words == [
-        *("sh", "-c", 'exec 9<"$0" && exec "$@"', opened),
+        *("/bin/sh", "-c", 'exec 9<"$0" && exec "$@"', opened),
         *ENTER.split(),
         *("--", "/proc/self/fd/9", settings, "A=1", "ls", "-l"),
     ]
