@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import struct
@@ -112,6 +113,7 @@ class Terminal:
         """Reads until the words are on the screen after what was read before."""
         self.shown = b""
         while words.encode() not in self.shown:
+            assert select.select([self._outer], [], [], 20)[0], f"{words!r} did not come in 20 s, but {self.shown!r}"
             piece = os.read(self._outer, 65536)
             assert piece, self.shown
             self.shown += piece
@@ -298,7 +300,7 @@ def test_the_python_client_runs_a_command(core: Any, target: str) -> None:
     answer.write_stdin("word\n")
     answer.run_forever(timeout=20)
     assert (answer.read_stdout(), answer.read_stderr(), answer.returncode) == ("got word\n", "err\n", 3)
-    answer.close()
+    answer.sock.close()  # its own close() leaves the socket open once the other side has closed
 
 
 def test_the_python_client_forwards_a_port(core: Any, target: str) -> None:
@@ -308,6 +310,8 @@ def test_the_python_client_forwards_a_port(core: Any, target: str) -> None:
         connection.settimeout(20)
         connection.sendall(b"word\0")  # this client cannot close one half
         assert connection.recv(99) == b"\0drow"
+    until(lambda: forward.connected, lambda connected: not connected, what="the end of forwarding", seconds=10)
+    forward.websocket.close()
 
 
 def test_a_helper_that_was_killed_is_back(embedded: EmbeddedCluster, kubectl: Kubectl, target: str) -> None:

@@ -73,9 +73,48 @@ func run(args []string) error {
 		return err
 	}
 	failed := make(chan error, 2) // nothing but an error ends it; the runtime kills it
-	go func() { failed <- http.Serve(door, server) }()
+	go func() { failed <- noticing(server).Serve(noticingListener{door}) }()
 	go func() { failed <- http.Serve(listener, controlAPI(server)) }()
 	return <-failed
+}
+
+// noticing serves requests whose context ends with their connection; net/http's own would not, once a protocol that is
+// not HTTP has taken the connection over.
+func noticing(handler http.Handler) *http.Server {
+	return &http.Server{Handler: handler, ConnContext: func(_ context.Context, connection net.Conn) context.Context {
+		return connection.(noticed).present
+	}}
+}
+
+type noticingListener struct{ net.Listener }
+
+func (l noticingListener) Accept() (net.Conn, error) {
+	connection, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	present, gone := context.WithCancel(context.Background())
+	return noticed{connection, present, gone}, nil
+}
+
+// noticed is a connection that tells when its other side is gone.
+type noticed struct {
+	net.Conn
+	present context.Context
+	gone    context.CancelFunc
+}
+
+func (c noticed) Read(data []byte) (int, error) {
+	count, err := c.Conn.Read(data)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // net/http ends a read of its own with a deadline
+		c.gone()
+	}
+	return count, err
+}
+
+func (c noticed) Close() error {
+	c.gone()
+	return c.Conn.Close()
 }
 
 // controlAPI answers the runtime: a CRI request as JSON, the URL for the kubelet as text.
@@ -164,8 +203,9 @@ func execInTerminal(
 		return err
 	}
 	defer outer.Close()
+	// It becomes the controlling terminal in the container, by the launch program: a shell whose session had a leader
+	// outside of its PID namespace could not give the terminal back.
 	command.Stdin, command.Stdout, command.Stderr = inner, inner, inner
-	command.SysProcAttr.Setctty = true
 	err = command.Start()
 	inner.Close()
 	if err != nil {
