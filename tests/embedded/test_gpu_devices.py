@@ -1,12 +1,16 @@
 """What a node offers of its GPUs: whole, partitioned, shared; simulated or real; and the labels that say so."""
 
 import re
+from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusters.api import Gpus, Mig, NodeSpec, SpecError
+from clusters.api import ClusterSpec, Gpus, Mig, NodeSpec, SpecError
+from clusters.embedded.gpu import exporter
 from clusters.embedded.gpu.devices import Device, Offer, Partition, assign, check, kind, node_labels
 from clusters.embedded.gpu.models import MODELS, profiles
 
@@ -103,6 +107,16 @@ def test_what_is_checked_can_be_offered_and_its_labels_are_valid(
     assert all(value.fullmatch(each) for each in labels.values())
     assert all(key.fullmatch(each) for each in labels)
     assert labels["gpulab/simulated"] == "true"
+
+
+def test_what_the_document_shows_is_true() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "gpus.md").read_text()
+    block = text.partition("```yaml\n")[2].partition("```")[0]
+    spec = msgspec.convert(yaml.safe_load(block), ClusterSpec)
+    said = [line.partition("# ")[2] for line in block.splitlines() if "#" in line]
+    assert [f"{len(offer.units)} {offer.resource}" for offer in assign(spec.nodes, ())] == said
+    served = [field.name for field in exporter.FIELDS]
+    assert all(name.removeprefix("DCGM_FI_") in text for name in served)
 
 
 def test_labels_are_those_of_gpu_feature_discovery_and_say_simulated() -> None:
