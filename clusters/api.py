@@ -14,7 +14,7 @@ The error tree:
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -117,6 +117,20 @@ class Charts(Protocol):
 
     def install(self, release: str, chart: str, values: Mapping[str, object]) -> None:
         """Installs or upgrades `release` from the chart of that name in charts/; raises ClusterError."""
+
+
+@runtime_checkable
+class SimulatedGpus(Protocol):
+    """What a cluster whose GPUs are simulated offers besides `Cluster`: they fail and heal when told to."""
+
+    def fail_gpu(self, node: str, index: int, xid: int) -> None:
+        """Lets a GPU of a node, counted from 0, have an Xid error; raises SpecError when there is no such GPU."""
+
+    def heal_gpu(self, node: str, index: int) -> None:
+        """Makes it whole again, as a reset would; raises SpecError as `fail_gpu` does."""
+
+    def heat_gpus(self, node: str, celsius: float) -> None:
+        """Gives the GPUs of a node air of that temperature; raises SpecError when that cannot be."""
 
 
 class Cluster(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from clusters.api import SimulatedGpus
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, run
 from tests.conftest import Kubectl, Launcher
@@ -92,6 +93,7 @@ def test_a_shared_gpu_is_given_to_several_pods(kubectl: Kubectl) -> None:
 def test_a_failing_gpu_is_taken_out_and_comes_back(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=pod("holds", "whole", "nvidia.com/gpu", 2))
     assert len(devices(kubectl, "holds")) == 2
+    assert isinstance(cluster, SimulatedGpus)
     cluster.fail_gpu("whole", 1, 31)  # a program's error, which changes nothing
     cluster.fail_gpu("whole", 1, 79)
     kubectl.wait_for(
