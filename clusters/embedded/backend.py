@@ -18,7 +18,7 @@ import msgspec
 
 from clusters import places
 from clusters.api import ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
-from clusters.embedded import holder, network, state
+from clusters.embedded import holder, identities, network, state
 from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.pki import write_private
 from clusters.process import Child, children, kill_for_certain, start_time, system_path, tail
@@ -26,8 +26,7 @@ from clusters.wait import until
 
 NOT_ENFORCED = (
     "limits of processors, memory, storage and processes",
-    "seccomp and AppArmor profiles",
-    "supplementary groups and fsGroup",
+    "AppArmor profiles",
     "NetworkPolicy",
     "kubectl top",
 )
@@ -191,7 +190,7 @@ def _start_holder(
     reports = os.fdopen(reading, "rb")
     with os.fdopen(writing, "wb"):
         file = write_private(folder / "holder.json", msgspec.json.encode(msgspec.structs.replace(job, report=writing)))
-        argv = holder.argv(file, root=_is_root())
+        argv = holder.argv(file, identities.unshare(identities.kind(root=_is_root()), root=_is_root()))
         fds = (lock.fileno(), job.door, writing)
         log = folder / "holder.log"
         return Child(argv, log=log, env=_clean(env, folder), pass_fds=fds, detached=detached), reports
@@ -223,12 +222,13 @@ def check(spec: ClusterSpec, port: int = 0) -> None:
 
 def traits(spec: ClusterSpec) -> Traits:
     """What is true of an embedded cluster made from `spec`."""
+    users = identities.kind(root=_is_root())
     return Traits(
         backend="embedded",
         level="L1",
         gpus=devices.kind(devices.assign(spec.nodes, nvml.find())),
-        users="mapped",
-        not_enforced=NOT_ENFORCED,
+        users=users,
+        not_enforced=(*NOT_ENFORCED, *(("supplementary groups and fsGroup",) if users == "mapped" else ())),
     )
 
 

@@ -62,9 +62,11 @@ class Report(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def argv(job_file: Path, *, root: bool) -> list[str]:
-    """Command line that runs a holder in new namespaces; SIGKILL on its first process ends everything in them."""
-    user = [] if root else ["--user", "--map-root-user"]
+def argv(job_file: Path, user: Sequence[str]) -> list[str]:
+    """Command line that runs a holder in new namespaces; SIGKILL on its first process ends everything in them.
+
+    `user`: from `identities.unshare`.
+    """
     namespaces = ["--net", "--mount", "--propagation=private", "--pid", "--ipc", "--uts"]
     into = ["--fork", "--kill-child", "--mount-proc"]
     return ["unshare", *user, *namespaces, *into, sys.executable, "-P", "-m", "clusters.embedded.holder", str(job_file)]

@@ -15,6 +15,8 @@ import msgspec
 
 from clusters import places
 from clusters.api import ClusterError, ClusterSpec, MachineError, Progress, Traits
+from clusters.embedded import identities
+from clusters.process import CommandFailed
 from clusters.wait import WaitTimeout, until
 
 
@@ -137,7 +139,16 @@ def remove(folder: Path) -> None:
     try:
         if folder.exists():
             shutil.rmtree(folder, onerror=unlock)
+    except PermissionError as error:
+        try:
+            identities.remove(folder)
+        except CommandFailed:
+            raise _stays(folder, error) from error
     except OSError as error:
-        raise MachineError(
-            f"the state of an ended cluster, {folder}, cannot be removed ({error.strerror}); remove it by hand"
-        ) from error
+        raise _stays(folder, error) from error
+
+
+def _stays(folder: Path, error: OSError) -> MachineError:
+    return MachineError(
+        f"the state of an ended cluster, {folder}, cannot be removed ({error.strerror}); remove it by hand"
+    )

@@ -11,7 +11,7 @@ import grpc
 import msgspec
 import pytest
 
-from clusters.embedded import protos
+from clusters.embedded import identities, protos
 from clusters.embedded.protos import Api, Message, Stub
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.images import Entry, Image
@@ -146,7 +146,8 @@ def streaming_program(folder: Path) -> Path:
 
 
 def _flags() -> list[str]:
-    return ["-nmpf"] if os.getuid() == 0 else ["-Urnmpf"]
+    root = os.geteuid() == 0
+    return [*identities.unshare(identities.kind(root=root), root=root), "-nmpf"]
 
 
 @pytest.fixture(scope="module")
