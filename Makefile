@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS ?= 1
 VLLM := clusters/embedded/images/vllm-openai
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo lab test quick lint lock machine
+.PHONY: demo lab test quick lint lock machine conformance
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready machine  ## grade the reference of 03_vllm on the embedded cluster
@@ -22,6 +22,11 @@ test: .venv/ready machine lint  ## every test that this machine can run
 
 quick: .venv/ready  ## the tests that need no cluster
 	$(BIN)/pytest -m "not cluster and not serving"
+
+# FOCUS and SKIP are regular expressions on a spec's name, NODES is how many run at a time, KUBECONFIG another cluster.
+conformance: .venv/ready machine  ## Kubernetes' own conformance specs
+	$(BIN)/python -m tests.conformance.run --procs $(or $(NODES),8) \
+	  $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SKIP),--skip '$(SKIP)') $(if $(KUBECONFIG),--kubeconfig '$(KUBECONFIG)')
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

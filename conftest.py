@@ -7,7 +7,7 @@ Limits: one cluster per session; it is started when a lab first asks for it, and
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -39,8 +39,8 @@ _DISPLAY = pytest.StashKey[Display]()
 class ClusterUse:
     """The cluster of this session: found or launched once, ended at the end when this session launched it."""
 
-    def __init__(self, backend: str, progress: Progress) -> None:
-        self._backend, self._progress = backend, progress
+    def __init__(self, backend: str, own_images: Sequence[Path], progress: Progress) -> None:
+        self._backend, self._own_images, self._progress = backend, own_images, progress
         self.cluster: Cluster | None = None
         self.ours = False
 
@@ -57,6 +57,11 @@ class ClusterUse:
                 "another grading of yours runs on its own cluster just now, and the two would disturb each other's "
                 "figures; wait until it has ended"
             )
+        elif self._own_images and not self.ours:
+            raise SpecError(
+                "asked to grade with images of your own (--images), but a cluster runs already, and takes them when it "
+                "starts only; end it with `gpulab down`, or start it with them: gpulab up --images FILE"
+            )
         else:
             backends.prepare(self.cluster, lab.needs.images, env=os.environ, progress=self._progress)
         _check_needs(self.cluster, lab)
@@ -64,7 +69,13 @@ class ClusterUse:
 
     def _launch(self, wanted: ClusterSpec, images: tuple[str, ...]) -> Cluster:
         return backends.launch(
-            self._backend, backends.DEFAULT_NAME, wanted, images, env=os.environ, progress=self._progress
+            self._backend,
+            backends.DEFAULT_NAME,
+            wanted,
+            images,
+            env=os.environ,
+            progress=self._progress,
+            own_images=self._own_images,
         )
 
     def check_alive(self) -> None:
@@ -92,6 +103,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("gpulab", "GPU labs")
     group.addoption("--cluster", default="embedded", choices=backends.BACKENDS, help="cluster backend to grade on")
     group.addoption("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
+    group.addoption("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
 
 
@@ -100,7 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in foreign_settings(os.environ):
         del os.environ[name]
     display = config.stash[_DISPLAY] = Display(sys.stderr)
-    use = config.stash[_USE] = ClusterUse(config.option.cluster, _show(config))
+    use = config.stash[_USE] = ClusterUse(config.option.cluster, config.option.images, _show(config))
     errors: ErrorClasses = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
     plugin = Plugin(
         labs=LABS,

@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     up = _command(commands, "up", run_up, "start a cluster that keeps running")
     _cluster_flag(up)
     up.add_argument("--lab", help="start the cluster that this lab describes, with its images prepared")
+    up.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     up.add_argument("--port", type=int, default=0, help="port of the API server on 127.0.0.1 (default: a free one)")
     down = _command(commands, "down", run_down, "end the running cluster and all that is in it")
     _cluster_flag(down)
@@ -52,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("lab")
     _cluster_flag(grade)
     grade.add_argument("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
+    grade.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     grade.add_argument("--out", type=Path, help="folder for results (default: results/)")
     doctor = _command(commands, "doctor", run_doctor, "say what this machine has and lacks")
     doctor.set_defaults(cluster="embedded")
@@ -79,6 +81,7 @@ def run_up(options: argparse.Namespace) -> int:
             images,
             env=os.environ,
             progress=display,
+            own_images=options.images,
             port=options.port,
             detached=True,
         )
@@ -159,6 +162,7 @@ def run_grade(options: argparse.Namespace) -> int:
     words.append(f"--cluster={options.cluster}")
     if options.submission:
         words.append(f"--submission={options.submission}")
+    words += [f"--images={file}" for file in options.images]
     if options.out:
         words.append(f"--out={options.out}")
     return int(pytest.main(words))

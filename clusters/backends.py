@@ -12,6 +12,7 @@ from clusters.api import Cluster, ClusterError, ClusterSpec, Progress, SpecError
 
 BACKENDS = ("embedded",)
 DEFAULT_NAME = "default"
+OWN_IMAGES = "TOML file that maps image references to a root folder or to programs of this machine; may be repeated"
 DEFAULT_SPEC = Path(__file__).with_name("default.yaml")
 
 
@@ -51,6 +52,7 @@ def launch(
     *,
     env: Mapping[str, str],
     progress: Progress,
+    own_images: Sequence[Path] = (),
     port: int = 0,
     detached: bool = False,
 ) -> Cluster:
@@ -63,6 +65,7 @@ def launch(
         images: references of images that will be asked for.
         env: environment variables.
         progress: told what is waited for.
+        own_images: TOML files of images that the user adds, see additions.py; those in the state folder count too.
         port: TCP port of the API server on 127.0.0.1; 0 takes a free one.
         detached: the cluster outlives this process.
 
@@ -70,17 +73,26 @@ def launch(
         ClusterError: as the backend's `start`.
     """
     _known(backend)
+    from clusters.embedded import additions, build, doctor, prepare
     from clusters.embedded import backend as embedded
-    from clusters.embedded import build, doctor, prepare
 
     embedded.check(spec, port)
+    added = additions.read([*own_images, *additions.in_folder(places.own_images(env))])
     doctor.require()
     cache = places.cache(env)
     programs = build.programs(cache, env, progress)
     machine = prepare.Machine(gpus=lambda: embedded.traits(spec).gpus == "real")
-    list_file = prepare.prepare(images, cache, env, progress, machine=machine)
+    list_file = prepare.prepare(additions.others(images, added), cache, env, progress, machine=machine)
     return embedded.start(
-        name, spec, programs=programs, images=list_file, env=env, progress=progress, port=port, detached=detached
+        name,
+        spec,
+        programs=programs,
+        images=list_file,
+        added=added,
+        env=env,
+        progress=progress,
+        port=port,
+        detached=detached,
     )
 
 
@@ -91,13 +103,15 @@ def prepare(cluster: Cluster, images: Sequence[str], *, env: Mapping[str, str], 
         MachineError: an image cannot be made here.
         ClusterError: the cluster knows images of another version of the catalogue only.
     """
+    from clusters.embedded import additions
     from clusters.embedded import prepare as images_of
     from clusters.embedded.backend import EmbeddedCluster
 
     assert isinstance(cluster, EmbeddedCluster)  # the only backend so far
 
     machine = images_of.Machine(gpus=lambda: cluster.traits.gpus == "real")
-    made = images_of.prepare(images, places.cache(env), env, progress, machine=machine)
+    wanted = additions.others(images, cluster.added_images)
+    made = images_of.prepare(wanted, places.cache(env), env, progress, machine=machine)
     if made != cluster.images:
         raise ClusterError(
             f"the running cluster {cluster.name!r} was started with another list of images; end it with `gpulab down` "

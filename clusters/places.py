@@ -20,6 +20,11 @@ def cache(env: Mapping[str, str]) -> Path:
     return _base(env, "XDG_CACHE_HOME", ".cache") / "gpulab"
 
 
+def own_images(env: Mapping[str, str]) -> Path:
+    """The folder of the files of images (*.toml) that a user adds to every cluster of theirs."""
+    return _base(env, "XDG_STATE_HOME", ".local/state") / "gpulab" / "images"
+
+
 def clusters(env: Mapping[str, str]) -> Path:
     """The folder that holds one folder of state per cluster."""
     return _base(env, "XDG_STATE_HOME", ".local/state") / "gpulab" / "clusters"

@@ -39,6 +39,27 @@ def test_what_needs_a_cluster_says_how_to_start_one(capsys: pytest.CaptureFixtur
     assert said(capsys, *command) == (2, "gpulab: no cluster runs; start one with `gpulab up`\n")
 
 
+def test_a_file_of_images_that_is_not_there_is_said_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, words = said(capsys, "up", "--images", str(tmp_path / "own.toml"))
+    assert status == 2
+    assert words.splitlines()[-1] == (
+        f"gpulab: the file of images {tmp_path}/own.toml cannot be read: No such file or directory"
+    )
+
+
+def test_a_broken_file_in_the_state_folder_is_said_too(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = state / "gpulab" / "images"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").write_text("images = 1\n")
+    status, words = said(capsys, "up")
+    assert status == 2
+    assert words.splitlines()[-1] == (
+        f"gpulab: the file of images {folder}/mine.toml is wrong: Expected `array`, got `int` - at `$.images`"
+    )
+
+
 def test_status_and_down_without_a_cluster_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpulab.main(["status"]) == 1
     assert gpulab.main(["down"]) == 0

@@ -18,9 +18,10 @@ import msgspec
 
 from clusters import places
 from clusters.api import ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
-from clusters.embedded import holder, identities, network, state
+from clusters.embedded import additions, holder, identities, network, state
 from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.pki import write_private
+from clusters.embedded.runtime.images import Entry, entries
 from clusters.process import Child, children, kill_for_certain, start_time, system_path, tail
 from clusters.wait import until
 
@@ -71,6 +72,12 @@ class EmbeddedCluster:
     def images(self) -> Path:
         """The list of images that its containers may use."""
         return Path(self._running.images)
+
+    @property
+    def added_images(self) -> tuple[Entry, ...]:
+        """The images that its user added when it started."""
+        file = self._folder / state.ADDED_IMAGES
+        return entries(file) if file.is_file() else ()
 
     @property
     def holder(self) -> int:
@@ -130,6 +137,7 @@ def start(
     images: Path,
     env: Mapping[str, str],
     progress: Progress,
+    added: Sequence[Entry] = (),
     port: int = 0,
     detached: bool = False,
 ) -> EmbeddedCluster:
@@ -142,6 +150,7 @@ def start(
         images: the list of images that its containers may use.
         env: environment variables, for the place of the state.
         progress: told what is waited for.
+        added: images that the user adds, from additions.py; they come before those of the list.
         port: TCP port on 127.0.0.1 for the API server; 0 takes a free one.
         detached: the cluster outlives this process.
 
@@ -156,7 +165,7 @@ def start(
     with state.lock(folder) as lock, _door(port) as door:
         state.clear_stale(folder, progress)
         folder.mkdir(mode=0o700)
-        keep = [str(path) for path in (folder, programs, images.parent, Path(__file__).parents[2])]
+        write_private(folder / state.ADDED_IMAGES, msgspec.json.encode(added))
         job = holder.Job(
             name=name,
             state=str(folder),
@@ -165,7 +174,7 @@ def start(
             spec=spec,
             server=f"https://127.0.0.1:{door.getsockname()[1]}",
             door=door.fileno(),
-            keep=tuple(dict.fromkeys([*keep, sys.prefix, sys.base_prefix, *spec.host_paths])),
+            keep=_kept(spec, added, folder, programs, images.parent),
         )
         child, reports = _start_holder(job, folder, lock, env, detached=detached)
         try:
@@ -180,6 +189,12 @@ def start(
             state.remove(folder)
             raise
     return EmbeddedCluster(folder, running, child)
+
+
+def _kept(spec: ClusterSpec, added: Sequence[Entry], *folders: Path) -> tuple[str, ...]:
+    """What the cluster needs to see of this machine, wherever it is."""
+    own = [*map(str, folders), str(Path(__file__).parents[2]), sys.prefix, sys.base_prefix]
+    return tuple(dict.fromkeys([*own, *additions.places(added), *spec.host_paths]))
 
 
 def _start_holder(

@@ -24,6 +24,7 @@ from clusters.embedded.gpu import devices, faults
 from clusters.embedded.pki import Pair, write_private
 from clusters.embedded.runtime import server
 from clusters.embedded.runtime.config import NodeConfig
+from clusters.embedded.state import ADDED_IMAGES
 from clusters.process import Child, run
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
@@ -131,6 +132,7 @@ def describe(
         descriptors=str(files.programs / "descriptors"),
         streaming=files.program("streaming"),
         images=str(images),
+        added_images=str(files.state / ADDED_IMAGES),
         host_paths=tuple(host_paths),
         launch=files.program("launch"),
         proc=str(run_folder / "proc"),

@@ -19,6 +19,9 @@ from clusters.embedded import identities
 from clusters.process import CommandFailed
 from clusters.wait import WaitTimeout, until
 
+ADDED_IMAGES = "images.json"
+"""File in a cluster's folder with the images that its user added when it started."""
+
 
 class NameInUse(ClusterError):
     """A cluster of that name runs, starts, or is just ending."""

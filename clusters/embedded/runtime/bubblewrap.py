@@ -8,6 +8,7 @@ A container's root is an empty tmpfs with the machine's system in it, read-only.
 its own: bubblewrap leaves it alone, and to a container that root started the kernel would let it write there as root.
 """
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -48,9 +49,9 @@ class Mount(msgspec.Struct, frozen=True):
 class Box(msgspec.Struct, frozen=True):
     """What is around a container's process.
 
-    `system`: from `system()`. `env` is all of its environment. `mapped`: it needs a user namespace of its own, in which
-    its ids stand for the one that the runtime has. Masked paths, which must exist, read as nothing;
-    `read_only` paths, which need not, cannot be written.
+    `root` is the folder that is its root, "" for an empty one with the machine's `system()` in it. `env` is all of its
+    environment. `mapped`: it needs a user namespace of its own, in which its ids stand for the one that the runtime
+    has. Masked paths, which must exist, read as nothing; `read_only` paths, which need not, cannot be written.
     """
 
     system: tuple[str, ...]
@@ -64,6 +65,7 @@ class Box(msgspec.Struct, frozen=True):
     read_only_root: bool = False
     mapped: bool = False
     cwd: str = "/"
+    root: str = ""
 
 
 def system(root: Path = Path("/")) -> tuple[str, ...]:
@@ -121,13 +123,9 @@ def _way_to(path: str) -> list[str]:
 
 
 def _tree(box: Box) -> list[str]:
-    words = ["--tmpfs", "/", *box.system, "--ro-bind", "/sys", "/sys", "--dev", "/dev", "--proc", "/proc"]
+    words = ["--bind", box.root, "/"] if box.root else _empty_root(box.system)
+    words += ["--ro-bind", "/sys", "/sys", "--dev", "/dev", "--proc", "/proc"]
     words += ["--ro-bind", "/proc/sys", "/proc/sys"]
-    for folder in _FOLDERS:
-        words += ["--dir", folder]
-    for folder in _OPEN_FOLDERS:
-        words += ["--perms", "1777", "--dir", folder]
-    words += ["--symlink", "/run", "/var/run"]
     words += [] if box.mapped else ["--mqueue", "/dev/mqueue"]  # the user namespace around owns the IPC namespace
     for source, target in box.devices:
         words += [*_way_to(target), "--dev-bind", source, target]
@@ -141,3 +139,12 @@ def _tree(box: Box) -> list[str]:
         words += ["--tmpfs", path, "--remount-ro", path]
     words += ["--dir", box.cwd] if box.cwd != "/" else []
     return words + (["--remount-ro", "/"] if box.read_only_root else [])
+
+
+def _empty_root(system: Sequence[str]) -> list[str]:
+    words = ["--tmpfs", "/", *system]
+    for folder in _FOLDERS:
+        words += ["--dir", folder]
+    for folder in _OPEN_FOLDERS:
+        words += ["--perms", "1777", "--dir", folder]
+    return [*words, "--symlink", "/run", "/var/run"]

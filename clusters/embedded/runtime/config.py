@@ -23,6 +23,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         descriptors: folder that holds `cri.binpb` and `deviceplugin.binpb`.
         streaming: the program that serves exec, attach and port-forward.
         images: the JSON file that says which image is which local environment.
+        added_images: the JSON file with the images that the user added.
         host_paths: host folders that pods may mount by hostPath.
         kubelet: the kubelet's folder.
         launch: the program that is the last step into a container.
@@ -42,6 +43,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: str
     launch: str
     proc: str = "/proc"
+    added_images: str | None = None
     host_paths: tuple[str, ...] = ()
     kubelet: str = "/var/lib/kubelet"
     gpus: Offer = Offer()

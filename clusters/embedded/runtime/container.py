@@ -18,8 +18,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import bubblewrap, members, terminal
+from clusters.embedded.runtime import bubblewrap, layer, members, terminal
 from clusters.embedded.runtime.errors import Refused, StartFailed
 from clusters.embedded.runtime.images import Image
 from clusters.embedded.runtime.launch import Launcher
@@ -99,6 +101,8 @@ class Container:
         for name, text in self.plan.files.items():
             (self.folder / name).write_text(text)
         self._log.reopen()
+        if self.image.root:
+            self.plan = msgspec.structs.replace(self.plan, box=await self._rooted())
         tty = await terminal.make(self.folder / terminal.FOLDER) if self.config.tty else None
         self._process, info, report = self._spawn(tty)
         self._watch = asyncio.create_task(self._follow(self._process))
@@ -153,7 +157,16 @@ class Container:
         """Removes its files, but not its log, which is the kubelet's to remove."""
         if self.config.tty:
             await terminal.remove(self.folder / terminal.FOLDER)
+        if self.image.root:
+            await layer.remove(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def _rooted(self) -> bubblewrap.Box:
+        """Its box with a layer of its own over the image's root; where there can be none, with that read-only."""
+        made = await layer.make(self.image.root, self.folder)
+        if made:
+            return msgspec.structs.replace(self.plan.box, root=str(made))
+        return msgspec.structs.replace(self.plan.box, root="", system=layer.entries(Path(self.image.root)))
 
     def _spawn(self, tty: Terminal | None) -> tuple[Running, int, int]:
         """Starts it; returns it, what bubblewrap tells of itself and what the launcher reports."""

@@ -1,8 +1,9 @@
 """Images of the embedded cluster: names for environments of this machine.
 
-Place: the runtime of each node finds an image's environment here when the kubelet asks for it; `prepare.py` writes the
-list. Limits: nothing is downloaded and nothing is built here; a container's root is always the machine's own system,
-read-only, to which an image adds folders, variables and a program.
+Place: the runtime of each node finds an image's environment here when the kubelet asks for it. `prepare.py` writes the
+list of the catalogue's images, `additions.py` reads a user's own. Limits: nothing is downloaded and nothing is built
+here. A container's root is the machine's own system, read-only, or the folder that its image names (`layer.py`); to it
+an image adds folders, variables and a program.
 """
 
 import fnmatch
@@ -24,7 +25,20 @@ class Bind(msgspec.Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """One image: `digest` is of the recipe it was made by, `size` in bytes is that of its own folder."""
+    """One image.
+
+    Attributes:
+        reference: its name.
+        digest: of the recipe or description it was made by.
+        entrypoint: program and arguments that every container has, unless its pod says otherwise.
+        command: further arguments, unless its pod gives some.
+        env: variables.
+        binds: what of this machine containers see besides.
+        size: of its own folder, in bytes.
+        root: the folder of this machine that is the root of its containers; "" for the machine's own system.
+        user: whom its containers run as, by name or number, with ":group" or without; "" for root.
+        working_dir: where they start.
+    """
 
     reference: str
     digest: str
@@ -33,6 +47,9 @@ class Image(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     binds: tuple[Bind, ...] = ()
     size: int = 0
+    root: str = ""
+    user: str = ""
+    working_dir: str = "/"
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -43,10 +60,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Images:
-    """The list in a file; read again when the file has changed, so that a running cluster learns of new images."""
+    """What a user added to the cluster, then the list in a file, which is read again when the file has changed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, added: tuple[Entry, ...] = ()) -> None:
+        self._path, self._added = path, added
         self._seen: tuple[int, ...] = ()
         self._entries: tuple[Entry, ...] = ()
         self._refresh()
@@ -90,27 +107,45 @@ class Images:
             status = self._path.stat()
             seen = status.st_mtime_ns, status.st_ino, status.st_size
             if seen != self._seen:
-                self._entries = msgspec.json.decode(self._path.read_bytes(), type=tuple[Entry, ...])
+                self._entries = self._added + entries(self._path)
                 self._seen = seen
         except OSError as error:
             raise SpecError(f"the list of images {self._path} cannot be read: {error.strerror}") from error
-        except msgspec.MsgspecError as error:
-            raise SpecError(f"{self._path} is no list of images: {error}") from error
 
 
-def load(path: Path) -> Images:
-    """The images that the file lists.
+def load(path: Path, added: Path | None = None) -> Images:
+    """The images that the file lists, after those in the file `added`, which is read once.
 
     Raises:
-        SpecError: it is not there, or not a list of images.
+        SpecError: one is not there, or not a list of images.
     """
-    return Images(path)
+    return Images(path, entries(added) if added else ())
+
+
+def entries(path: Path) -> tuple[Entry, ...]:
+    """What is in a list of images.
+
+    Raises:
+        SpecError: it is not there, or not such a list.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=tuple[Entry, ...])
+    except OSError as error:
+        raise SpecError(f"the list of images {path} cannot be read: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise SpecError(f"{path} is no list of images: {error}") from error
 
 
 def normal(reference: str) -> str:
     """A reference without Docker Hub's prefixes and with its tag, as in "busybox:latest"; digests are left as given."""
     name = _DEFAULT_PREFIX.sub("", reference)
     return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
+
+
+def pattern(reference: str) -> str:
+    """A reference as `matches` wants it: with `*` for any text it has no tag but its own."""
+    name = _DEFAULT_PREFIX.sub("", reference)
+    return name if "*" in name.rpartition("/")[2] else normal(name)
 
 
 def matches(reference: str, patterns: tuple[str, ...]) -> bool:

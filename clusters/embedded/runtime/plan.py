@@ -14,9 +14,11 @@ import msgspec
 
 from clusters.embedded.protos import Message
 from clusters.embedded.runtime import bubblewrap, security, terminal
+from clusters.embedded.runtime.accounts import account
 from clusters.embedded.runtime.bubblewrap import Box, Mount
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.images import Image
+from clusters.embedded.runtime.layer import inside
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
@@ -58,21 +60,21 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     """
     name = config.metadata.name
     security_context = config.linux.security_context
-    security.refuse_unsupported(name, security_context)
-    rights = security.rights(name, security_context, around.users)
+    who = account(name, security_context, image)
+    rights = security.rights(name, security_context, who, around.users)
     masked_files, masked_folders = security.masked(security_context)
-    files = _files(rights.uid, rights.gid)
+    files = {path: text for path, text in _files(who.uid, who.gid).items() if not _has(image, path)}
     own = [Mount(str(around.folder / path.rpartition("/")[2]), path, read_only=True) for path in files]
     own += [Mount(str(file), path, read_only=True) for path, file in around.pod_files.items()]
     own += [Mount(str(around.shm), "/dev/shm", read_only=False)]  # noqa: S108 - a folder inside the container
     own += [Mount(bind.source, bubblewrap.normal(bind.target), read_only=True) for bind in image.binds]
     envs = {item.key: os.fsdecode(item.value) for item in config.envs}
-    asked = [volume(name, mount, around.roots, around.host_paths) for mount in config.mounts]
+    asked = [volume(name, mount, around.roots, around.host_paths, image.root) for mount in config.mounts]
     taken = {mount.target for mount in asked}
     box = Box(
         system=around.system,
         rights=rights,
-        env=terminal_type(config) | environment(image.env, envs, around.hostname, rights.uid),
+        env=terminal_type(config) | environment(image.env, envs, around.hostname, who.uid, who.home),
         mounts=tuple([mount for mount in own if mount.target not in taken] + asked),
         devices=devices(config, around.folder),
         masked_files=masked_files,
@@ -80,7 +82,8 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         read_only=security.read_only(security_context),
         read_only_root=security_context.readonly_rootfs,
         mapped=around.users == "mapped" and (rights.uid, rights.gid) != (0, 0),
-        cwd=bubblewrap.normal(config.working_dir),
+        cwd=bubblewrap.normal(config.working_dir or image.working_dir),
+        root=image.root,
     )
     command = program(name, config.command, config.args, image)
     words = [*bubblewrap.arguments(box, 0), *box.env, *box.env.values(), *command, box.cwd]
@@ -112,9 +115,9 @@ def program(container: str, command: Sequence[str], args: Sequence[str], image: 
     return tuple(words)
 
 
-def environment(image: dict[str, str], pod: dict[str, str], hostname: str, uid: int) -> dict[str, str]:
+def environment(image: dict[str, str], pod: dict[str, str], hostname: str, uid: int, home: str = "") -> dict[str, str]:
     """All variables of a container: the image's, then the pod's; PATH, HOME and HOSTNAME where neither sets them."""
-    defaults = {"PATH": _PATH, "HOSTNAME": hostname, "HOME": "/root" if uid == 0 else "/"}
+    defaults = {"PATH": _PATH, "HOSTNAME": hostname, "HOME": home or ("/root" if uid == 0 else "/")}
     return defaults | image | pod
 
 
@@ -123,13 +126,16 @@ def terminal_type(config: Message) -> dict[str, str]:
     return {"TERM": "xterm"} if config.tty else {}
 
 
-def volume(container: str, mount: Message, roots: Iterable[Path], host_paths: Iterable[Path]) -> Mount:
-    """A mount that the kubelet asks for, with the real path of its source.
+def volume(
+    container: str, mount: Message, roots: Iterable[Path], host_paths: Iterable[Path], image_root: str = ""
+) -> Mount:
+    """A mount that the kubelet asks for, with the real paths of its source and, in the image's root, of its target.
 
     Raises:
         Refused: the source is a host folder that cluster.yaml does not allow, is not there, or the target cannot be.
     """
     target = bubblewrap.normal(mount.container_path)
+    target = bubblewrap.normal(inside(Path(image_root), target)) if image_root else target
     if not mount.host_path:
         raise Refused(f"container {container!r} mounts an image at {target}; the embedded cluster has no image volumes")
     source, allowed = Path(mount.host_path).resolve(), tuple(host_paths)
@@ -149,7 +155,7 @@ def volume(container: str, mount: Message, roots: Iterable[Path], host_paths: It
             f"container {container!r} mounts a volume at {target}; a container's /proc is the kernel's own, so choose "
             "another mountPath"
         )
-    if top in {"usr", "sys"} and not Path(target).exists():
+    if top in ({"sys"} if image_root else {"usr", "sys"}) and not Path(target).exists():
         raise Refused(
             f"container {container!r} mounts a volume at {target}; /{top} is the machine's own, read-only, and has no "
             "such folder, so choose another mountPath"
@@ -183,3 +189,8 @@ def _files(uid: int, gid: int) -> dict[str, str]:
         "/etc/group": "".join(f"{line}\n" for line in groups.values()),
         "/etc/nsswitch.conf": _NSSWITCH,
     }
+
+
+def _has(image: Image, path: str) -> bool:
+    root = Path(image.root)
+    return bool(image.root) and (root / inside(root, path)[1:]).is_file()

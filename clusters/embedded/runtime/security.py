@@ -12,6 +12,7 @@ from typing import Literal
 
 from clusters.embedded.protos import Message
 from clusters.embedded.runtime import seccomp
+from clusters.embedded.runtime.accounts import Account
 from clusters.embedded.runtime.capabilities import NUMBERS, granted
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.launch import Rights
@@ -21,8 +22,8 @@ GUARDED = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi", "/proc/sys", "/pr
 _RUNTIME_DEFAULT, _LOCALHOST = 0, 2  # SecurityProfile.ProfileType of the CRI
 
 
-def rights(name: str, security: Message, users: Literal["real", "mapped"]) -> Rights:
-    """Whom a container runs as.
+def rights(name: str, security: Message, who: Account, users: Literal["real", "mapped"]) -> Rights:
+    """What a container that runs as `who` may do.
 
     Raises:
         Refused: it names a seccomp profile of the node's, or this machine has no default one.
@@ -30,9 +31,9 @@ def rights(name: str, security: Message, users: Literal["real", "mapped"]) -> Ri
     change = security.capabilities
     held = NUMBERS if security.privileged else granted(change.add_capabilities, change.drop_capabilities)
     return Rights(
-        uid=security.run_as_user.value,
-        gid=security.run_as_group.value,
-        groups=tuple(security.supplemental_groups) if users == "real" else None,
+        uid=who.uid,
+        gid=who.gid,
+        groups=who.groups if users == "real" else None,
         capabilities=tuple(held),
         filter=_filter(name, security, tuple(held)),
     )
@@ -47,12 +48,6 @@ def masked(security: Message) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The files and the folders that read as nothing, of those that this machine has."""
     paths = [Path(path) for path in security.masked_paths]
     return tuple(str(each) for each in paths if each.is_file()), tuple(str(each) for each in paths if each.is_dir())
-
-
-def refuse_unsupported(name: str, security: Message) -> None:
-    """Raises Refused when a container asks for what the runtime does not offer."""
-    if security.run_as_username:
-        raise Refused(f"container {name!r} names its user {security.run_as_username!r}; give runAsUser a number")
 
 
 def _filter(name: str, security: Message, capabilities: tuple[str, ...]) -> bytes:

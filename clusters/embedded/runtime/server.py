@@ -64,7 +64,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     state = Path(config.state)
     _empty(state / "pods", state / "containers")
     api = protos.load(Path(config.descriptors) / "cri.binpb")
-    known = images.load(Path(config.images))
+    known = images.load(Path(config.images), Path(config.added_images) if config.added_images else None)
     pods = Sandboxes(
         state / "pods",
         network.Addresses(config.pods),

@@ -314,10 +314,16 @@ class ImageService:
             "id": image.digest,
             "repo_tags": [image.reference],
             "size": max(image.size, 1),
-            "uid": {"value": 0},
+            **_image_user(image.user),
             "spec": {"image": image.reference},
             "pinned": True,  # so the kubelet's image garbage collection leaves it alone
         }
+
+
+def _image_user(user: str) -> dict[str, Any]:
+    """An image's user as the CRI has it: by number or by name, without its group."""
+    name = user.partition(":")[0] or "0"
+    return {"uid": {"value": int(name)}} if name.isdecimal() else {"username": name}
 
 
 def _matches(wanted: Message, id_: str, state: int, labels: Message) -> bool:

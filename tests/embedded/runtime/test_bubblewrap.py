@@ -25,10 +25,17 @@ def pairs(words: list[str], option: str, count: int = 1) -> list[tuple[str, ...]
 def test_the_whole_list_of_a_plain_container() -> None:
     assert " ".join(arguments(box(), 7)) == (
         "--die-with-parent --new-session --unshare-pid --userns2 7 "
-        "--tmpfs / --ro-bind /usr /usr --ro-bind /sys /sys --dev /dev --proc /proc --ro-bind /proc/sys /proc/sys "
+        "--tmpfs / --ro-bind /usr /usr "
         "--dir /home --dir /media --dir /mnt --dir /opt --dir /root --dir /run --dir /srv --dir /var --dir /var/cache "
         "--dir /var/lib --dir /var/log --perms 1777 --dir /tmp --perms 1777 --dir /var/tmp --symlink /run /var/run "
-        "--mqueue /dev/mqueue"
+        "--ro-bind /sys /sys --dev /dev --proc /proc --ro-bind /proc/sys /proc/sys --mqueue /dev/mqueue"
+    )
+
+
+def test_a_root_of_its_own_replaces_the_machines_system() -> None:
+    assert " ".join(arguments(box(root="/layer"), 7)) == (
+        "--die-with-parent --new-session --unshare-pid --userns2 7 --bind /layer / "
+        "--ro-bind /sys /sys --dev /dev --proc /proc --ro-bind /proc/sys /proc/sys --mqueue /dev/mqueue"
     )
 
 

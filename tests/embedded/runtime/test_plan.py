@@ -92,7 +92,6 @@ def test_a_pods_volume_replaces_a_file_of_ours(cri: Api, tmp_path: Path) -> None
             "container 'c' asks for its node's seccomp profile 'audit.json' (Localhost); the embedded cluster's nodes "
             "have none, so use RuntimeDefault or --cluster kind",
         ),
-        ({"run_as_username": "me"}, "container 'c' names its user 'me'; give runAsUser a number"),
     ],
 )
 def test_what_is_not_offered_is_refused_by_name(cri: Api, tmp_path: Path, security: Message, sentence: str) -> None:

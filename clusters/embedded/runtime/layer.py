@@ -1,0 +1,87 @@
+"""The root of a container whose image names a root folder: that folder below a layer of the container's own.
+
+Place: `container.py` makes one when such a container starts, in the node's mount namespace, and removes it with the
+container; `bubblewrap.py` shows it. Limits: overlayfs, which an ordinary user may mount since Linux 5.11 and not on
+every file system; where it is refused, the image's entries are shown read-only below an empty root.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections import deque
+from pathlib import Path
+
+from clusters.process import CommandFailed, run
+
+FOLDER = "root"
+"""Where the layer is mounted, in the container's own folder."""
+_PRIVATE = ("dev", "proc", "run", "sys", "tmp")  # of the container, whatever the image has there
+_OPENED = ("etc", "var")  # shown entry by entry, for the runtime has files to add there
+_MOST_LINKS = 40  # as the kernel follows, see path_resolution(7)
+
+
+async def make(root: str, folder: Path) -> Path | None:
+    """Mounts a layer over `root` in the container's `folder`, and returns where; None where the kernel refuses.
+
+    `/var/run` becomes a link to /run in it, which is where the runtime mounts what is asked for in either.
+    """
+    upper, merged = folder / "upper", folder / FOLDER
+    for place in (upper, folder / "work", merged):
+        place.mkdir(parents=True)
+    upper.chmod(Path(root).stat().st_mode & 0o7777)
+    if inside(Path(root), "/var/run") != "/run" and inside(Path(root), "/var") == "/var":
+        (upper / "var").mkdir(mode=0o755)
+        (upper / "var" / "run").symlink_to("/run")
+    options = f"lowerdir={root},upperdir=upper,workdir=work,userxattr"  # the last: trusted ones are for root only
+    mount = ["mount", "-t", "overlay", "-o", options, "gpulab", str(merged)]
+    try:
+        await asyncio.to_thread(run, mount, cwd=folder)
+    except CommandFailed as error:
+        logging.warning("the root folder %s is shown read-only: %s", root, error.output.strip())
+        return None
+    return merged
+
+
+async def remove(folder: Path) -> None:
+    """Takes the layer in a container's folder away; one that is not there is no error."""
+    with contextlib.suppress(CommandFailed):
+        await asyncio.to_thread(run, ["umount", "--lazy", str(folder / FOLDER)])
+
+
+def entries(root: Path) -> tuple[str, ...]:
+    """The arguments for bubblewrap that put each entry of a root folder into an empty root, read-only."""
+    words: list[str] = []
+    for place in sorted(root.iterdir()):
+        if place.name in _OPENED and place.is_dir() and not place.is_symlink():
+            words += ["--dir", f"/{place.name}"]
+            for below in sorted(place.iterdir()):
+                words += _shown(below, f"/{place.name}/{below.name}") if below.name not in {"run", "tmp"} else []
+        elif place.name not in _PRIVATE:
+            words += _shown(place, f"/{place.name}")
+    return tuple(words)
+
+
+def inside(root: Path, path: str) -> str:
+    """An absolute path of a container with the links followed that are in its root folder."""
+    left, done, links = deque(path.split("/")), list[str](), 0
+    while left:
+        part = left.popleft()
+        if part == "..":
+            done = done[:-1]
+        elif part not in {"", "."}:
+            place = root.joinpath(*done, part)
+            if links < _MOST_LINKS and place.is_symlink():
+                links += 1
+                target = str(place.readlink())
+                done = [] if target.startswith("/") else done
+                left.extendleft(reversed(target.split("/")))
+            else:
+                done.append(part)
+    return "/" + "/".join(done)
+
+
+def _shown(place: Path, target: str) -> list[str]:
+    if place.is_symlink():
+        return ["--symlink", os.fspath(place.readlink()), target]
+    return ["--ro-bind", str(place), target]

@@ -1,0 +1,157 @@
+"""`make conformance`: runs the [Conformance] specs of Kubernetes' own suite, on an embedded cluster or on any other.
+
+Place: `python -m tests.conformance.run`. It starts a cluster of two nodes with the suite's images (images.toml), unless
+it is given a kubeconfig; runs the specs that may run side by side, then the serial ones; prints passed of total by SIG
+and each failure. Limits: the built suite needs no network, its first build and its images do. Exit status 0 only when
+all chosen specs passed.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from clusters import places
+from clusters.api import ClusterError, ClusterSpec, MachineError, NodeSpec, Progress
+from clusters.embedded import additions, backend, build, doctor, network, prepare
+from clusters.embedded.backend import EmbeddedCluster
+from clusters.process import CommandFailed, stream
+from clusters.progress import Display
+from tests.conformance import programs, roots, suite
+
+IMAGES = Path(__file__).with_name("images.toml")
+RESULTS = Path(__file__).parents[2] / "results" / "conformance"
+_DONE = re.compile(r"• (\[FAILED\]|\[\d)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs what the command line asks for and returns the exit status: 0 all passed, 1 some failed, 3 it broke."""
+    options = parser().parse_args(argv)
+    folder = RESULTS / time.strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    begun = time.monotonic()
+    try:
+        with Display(sys.stderr) as display:
+            found = conformance(options, folder, os.environ, display)
+    except ClusterError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("conformance: interrupted; what was started has been ended", file=sys.stderr)
+        return 130
+    text = f"{suite.table(found)}\n\n{suite.failures(found)}".strip()
+    (folder / "summary.md").write_text(f"{text}\n")
+    print(f"{text}\n\n{(time.monotonic() - begun) / 60:.1f} minutes; reports are in {folder}")
+    return 0 if found and all(result.passed for result in found) else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    top = argparse.ArgumentParser(description="Kubernetes' own conformance specs.")
+    top.add_argument("--kubeconfig", type=Path, help="cluster to test (default: an embedded one, started for this)")
+    top.add_argument("--focus", action="append", default=[], help="regular expression: only specs whose name has it")
+    top.add_argument("--skip", action="append", default=[], help="regular expression: no specs whose name has it")
+    top.add_argument("--procs", type=int, default=8, help="specs at a time, of those that allow it (default: 8)")
+    top.add_argument("--nodes", type=int, default=2, help="nodes of the embedded cluster (default: 2)")
+    return top
+
+
+def conformance(
+    options: argparse.Namespace, folder: Path, env: Mapping[str, str], progress: Progress
+) -> list[suite.Result]:
+    """Runs the specs and returns what came of them; reports are in `folder`."""
+    cache = places.cache(env) / "conformance"
+    built = programs.programs(cache, env, progress)
+    kubernetes = build.programs(places.cache(env), env, progress)
+    with ExitStack() as stack:
+        inside: list[str] = []
+        kubeconfig = options.kubeconfig
+        if kubeconfig is None:
+            cluster = start(built, kubernetes, options.nodes, env, progress)
+            stack.callback(cluster.stop)
+            kubeconfig, inside = inner_kubeconfig(cluster, folder), cluster.enter([])
+        own = suite.flags(kubeconfig.absolute(), kubernetes / "bin" / "kubectl", folder)
+        found = []
+        for labels, procs in ((suite.PARALLEL, options.procs), (suite.SERIAL, 1)):
+            report = folder / f"{'serial' if procs == 1 and labels == suite.SERIAL else 'parallel'}.json"
+            chosen = suite.command(
+                built / "ginkgo",
+                built / programs.SUITE,
+                labels=labels,
+                focus=options.focus,
+                skip=options.skip,
+                procs=procs,
+                report=report,
+            )
+            found += _run([*inside, *chosen, *own], report, env, progress)
+        return found
+
+
+def start(built: Path, kubernetes: Path, nodes: int, env: Mapping[str, str], progress: Progress) -> EmbeddedCluster:
+    """An embedded cluster with the suite's images; it dies with this process."""
+    doctor.require()
+    cache = places.cache(env)
+    list_file = prepare.prepare((), cache, env, progress)
+    return backend.start(
+        "conformance",
+        ClusterSpec(nodes=tuple(NodeSpec(name=f"node-{number}") for number in range(1, nodes + 1))),
+        programs=kubernetes,
+        images=list_file,
+        added=additions.read([images(built, kubernetes, cache / "conformance", env, progress)]),
+        env=env,
+        progress=progress,
+    )
+
+
+def images(built: Path, kubernetes: Path, cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
+    """The file of the suite's images, filled in for this machine."""
+    filled = {
+        "{bin}": built,
+        "{kubernetes}": kubernetes / "bin",
+        "{roots}": roots.make(cache, progress),
+        "{sources}": programs.kubernetes(env, cache),
+    }
+    text = IMAGES.read_text()
+    for name, place in filled.items():
+        text = text.replace(name, str(place))
+    file = cache / f"images-{os.getpid()}.toml"
+    file.write_text(text)
+    return file
+
+
+def inner_kubeconfig(cluster: EmbeddedCluster, folder: Path) -> Path:
+    """A kubeconfig for inside the cluster's network, where the host's 127.0.0.1 does not lead to it."""
+    text = re.sub(
+        r"https://127\.0\.0\.1:\d+", f"https://{network.API}:{network.API_PORT}", cluster.kubeconfig.read_text()
+    )
+    file = folder / "kubeconfig"
+    file.touch(mode=0o600)
+    file.write_text(text)
+    return file
+
+
+def _run(argv: Sequence[str], report: Path, env: Mapping[str, str], progress: Progress) -> list[suite.Result]:
+    log = report.with_suffix(".log")
+    passed = failed = 0
+
+    def each(line: str) -> None:
+        nonlocal passed, failed
+        output.write(f"{line}\n")
+        if match := _DONE.match(line):
+            failed += match[1] == "[FAILED]"
+            passed += match[1] != "[FAILED]"
+            progress(f"running the {report.stem} specs: {passed} passed, {failed} failed")
+
+    with log.open("w") as output, suppress(CommandFailed):  # it fails when a spec does; the report tells which
+        stream(argv, each, env=dict(env), cwd=report.parent)
+    if not report.is_file():
+        raise MachineError(f"the suite ended before it wrote {report}; what it said is in {log}")
+    return suite.results(report.read_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
