@@ -300,7 +300,7 @@ def test_the_python_client_runs_a_command(core: Any, target: str) -> None:
     answer.write_stdin("word\n")
     answer.run_forever(timeout=20)
     assert (answer.read_stdout(), answer.read_stderr(), answer.returncode) == ("got word\n", "err\n", 3)
-    answer.sock.close()  # its own close() leaves the socket open once the other side has closed
+    answer.sock.shutdown()  # its own close() leaves the socket open once the other side has closed
 
 
 def test_the_python_client_forwards_a_port(core: Any, target: str) -> None:
@@ -311,7 +311,7 @@ def test_the_python_client_forwards_a_port(core: Any, target: str) -> None:
         connection.sendall(b"word\0")  # this client cannot close one half
         assert connection.recv(99) == b"\0drow"
     until(lambda: forward.connected, lambda connected: not connected, what="the end of forwarding", seconds=10)
-    forward.websocket.close()
+    forward.websocket.shutdown()
 
 
 def test_a_helper_that_was_killed_is_back(embedded: EmbeddedCluster, kubectl: Kubectl, target: str) -> None:
