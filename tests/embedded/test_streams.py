@@ -314,6 +314,35 @@ def test_the_python_client_forwards_a_port(core: Any, target: str) -> None:
     forward.websocket.shutdown()
 
 
+def test_debug_looks_into_a_running_container(kubectl: Kubectl, target: str) -> None:
+    words = ("debug", "-it", target, "--image=busybox", "--target=main", "--container=debugger", "--", "sh")
+    with Terminal(kubectl, *words) as terminal:
+        terminal.until("try pressing enter.")
+        terminal.type("grep -c create_server /proc/2/cmdline; ls /proc/2/root/bin/sh; kill -0 2 && echo al''lowed\r")
+        terminal.until("allowed\r\n")
+        assert b"/proc/2/root/bin/sh\r\n" in terminal.shown
+        terminal.type("exit 9\r")
+        terminal.status()
+    ended = kubectl.wait_for(
+        lambda: kubectl.get("pod", target)["status"]["ephemeralContainerStatuses"][0]["state"],
+        lambda state: "terminated" in state,
+        "the debugger's end",
+    )
+    assert ended["terminated"]["exitCode"] == 9
+    assert kubectl.get("pod", target)["status"]["phase"] == "Running"
+
+
+def test_debug_of_a_node_is_refused_with_a_sentence(kubectl: Kubectl) -> None:
+    said = kubectl("debug", "node/system", "--image=busybox", "--", "true")
+    name = said.partition("debugging pod ")[2].split()[0]
+    kubectl.wait_for(
+        lambda: kubectl("get", "events", f"--field-selector=involvedObject.name={name}", "-o", "jsonpath={..message}"),
+        lambda events: "asks for hostPID, which the embedded cluster does not offer; leave it out or use" in events,
+        "the refusal",
+    )
+    kubectl("delete", "pod", name, "--wait=false")
+
+
 def test_a_helper_that_was_killed_is_back(embedded: EmbeddedCluster, kubectl: Kubectl, target: str) -> None:
     helper = of_node(embedded, kubectl, target, "streaming")
     os.kill(helper, signal.SIGKILL)
