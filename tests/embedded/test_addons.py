@@ -93,3 +93,5 @@ def test_the_metrics_api_is_available(kubectl: Any) -> None:
         return {each["metadata"]["name"]: each["status"]["conditions"][0]["status"] for each in found}
 
     kubectl.wait_for(conditions, lambda found: found == {"v1beta1.metrics.k8s.io": "True"}, "the metrics API")
+    offered = json.loads(kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1"))
+    assert {each["name"] for each in offered["resources"]} == {"nodes", "pods"}
