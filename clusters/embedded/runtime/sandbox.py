@@ -8,12 +8,11 @@ import asyncio
 import contextlib
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from clusters.embedded.protos import Message
-from clusters.embedded.runtime import mounts, namespaces, network
+from clusters.embedded.runtime import hostports, mounts, namespaces, network
 from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
 from clusters.embedded.runtime.namespaces import Namespaces
@@ -69,6 +68,7 @@ class Sandboxes:
         addresses: network.Addresses,
         *,
         node: str,
+        address: str,
         programs: dict[str, str],
         proc: Path,
         new_id: Callable[[], str],
@@ -76,9 +76,11 @@ class Sandboxes:
     ) -> None:
         """Keeps the pods' files below `folder`.
 
-        `programs` are the paths of ip and unshare; `proc` as in NodeConfig; `now` is in nanoseconds.
+        `node` and `address` are the node's; `programs` are the paths of ip, nft and unshare; `proc` as in NodeConfig;
+        `now` is in nanoseconds.
         """
         self._folder, self._addresses, self._node, self._proc = folder, addresses, node, proc
+        self._address = address
         self._programs, self._new_id, self._now = programs, new_id, now
         self._pods: dict[str, Sandbox] = {}
 
@@ -120,6 +122,8 @@ class Sandboxes:
         async with pod.changing:
             await asyncio.gather(*(container.kill() for container in pod.all()))
             if pod.ready and pod.address:
+                if hostports.wanted(pod.config.port_mappings):
+                    await asyncio.to_thread(hostports.close, pod.id, nft=self._programs["nft"])
                 await network.detach(pod.id, ip=self._programs["ip"])
                 self._addresses.give_back(pod.address)
             pod.namespaces.close()
@@ -182,7 +186,7 @@ class Sandboxes:
             if address:
                 network.attach(pod.id, address, process_id, ip=self._programs["ip"])
 
-        return namespaces.make(
+        made = namespaces.make(
             pod.hostname,
             {str(setting(name, self._proc)): value for name, value in settings.items()},
             shared=shared,
@@ -190,6 +194,14 @@ class Sandboxes:
             commands=network.pod_side(address) if address else "",
             programs=self._programs,
         )
+        ports = hostports.wanted(pod.config.port_mappings)
+        if address and ports:
+            try:
+                hostports.open_(pod.id, address, self._address, ports, nft=self._programs["nft"])
+            except BaseException:
+                made.close()
+                raise
+        return made
 
     def _forget(self, pod: Sandbox) -> None:
         if pod.address:
@@ -225,8 +237,6 @@ def refuse_unsupported(config: Message) -> None:
     wrong = []
     if namespaces.pid == _NODE:
         wrong.append("hostPID")
-    if not on_node:
-        wrong += [f"hostPort {port}" for port in _host_ports(config.port_mappings)]
     own = [] if on_node else [_OF_NETWORK]
     own += [] if namespaces.ipc == _NODE else [_OF_IPC]
     wrong += [f"the sysctl {name}" for name in config.linux.sysctls if not any(each.fullmatch(name) for each in own)]
@@ -235,7 +245,3 @@ def refuse_unsupported(config: Message) -> None:
             f"pod {config.metadata.namespace}/{config.metadata.name} asks for {' and '.join(wrong)}, which the "
             "embedded cluster does not offer; leave it out or use --cluster kind"
         )
-
-
-def _host_ports(mappings: Iterable[Any]) -> list[int]:
-    return [mapping.host_port for mapping in mappings if mapping.host_port]

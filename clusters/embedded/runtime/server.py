@@ -48,7 +48,7 @@ CODES = {
     process.CommandFailed: grpc.StatusCode.INTERNAL,
     SpecError: grpc.StatusCode.INTERNAL,  # the list of images became unreadable
 }
-_PROGRAMS = ("bwrap", "ip", "nice", "nsenter", "setpriv", "unshare")
+_PROGRAMS = ("bwrap", "ip", "nft", "nice", "nsenter", "setpriv", "unshare")
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         state / "pods",
         network.Addresses(config.pods),
         node=config.name,
+        address=config.address,
         programs=programs,
         proc=Path(config.proc),
         new_id=lambda: secrets.token_hex(32),

@@ -167,6 +167,7 @@ def node(
         descriptors=str(descriptors),
         streaming=str(streaming_program(folder)),
         images=str(images_file(folder)),
+        address="172.30.0.1",
         launch=str(programs / "bin" / "launch"),
         host_paths=(str(folder / "allowed"),),
         kubelet=str(folder / "kubelet"),

@@ -22,7 +22,7 @@ def pod(api: Api, options: Message, **fields: Message) -> Message:
     ("options", "fields", "asked"),
     [
         ({"pid": 2}, {}, "hostPID"),
-        ({"pid": 2, "ipc": 2}, {"port_mappings": [{"host_port": 80}]}, "hostPID and hostPort 80"),
+        ({"pid": 2, "ipc": 2}, {"linux": {"sysctls": {"kernel.sem": "1"}}}, "hostPID and the sysctl kernel.sem"),
     ],
 )
 def test_what_is_not_offered_is_named(cri: Api, options: Message, fields: Message, asked: str) -> None:

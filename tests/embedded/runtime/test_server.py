@@ -329,10 +329,10 @@ def test_what_comes_later_says_so(node: Node) -> None:
 
 def test_a_pod_that_asks_too_much_is_refused_and_leaves_nothing(node: Node) -> None:
     before = sorted((node.folder / "state" / "pods").iterdir())
-    ports = [{"host_port": 8080, "container_port": 80}]
-    assert refusal(lambda: node.pod("greedy", port_mappings=ports)) == (
+    options = {"pid": node.api.NODE}
+    assert refusal(lambda: node.pod("greedy", linux={"security_context": {"namespace_options": options}})) == (
         grpc.StatusCode.FAILED_PRECONDITION,
-        "pod default/greedy asks for hostPort 8080, which the embedded cluster does not offer; leave it out or use "
+        "pod default/greedy asks for hostPID, which the embedded cluster does not offer; leave it out or use "
         "--cluster kind",
     )
     security = {"namespace_options": {"pid": node.api.CONTAINER}}
