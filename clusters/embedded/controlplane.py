@@ -93,6 +93,7 @@ def apiserver_argv(program: str, pki: Path, authority: Path, serving: Pair, kube
         f"--tls-private-key-file={serving.key}",
         f"--client-ca-file={authority}",
         "--anonymous-auth=false",
+        "--allow-privileged=true",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         f"--kubelet-certificate-authority={authority}",
