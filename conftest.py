@@ -39,15 +39,15 @@ _DISPLAY = pytest.StashKey[Display]()
 class ClusterUse:
     """The cluster of this session: found or launched once, ended at the end when this session launched it."""
 
-    def __init__(self, backend: str, own_images: Sequence[Path], progress: Progress) -> None:
-        self._backend, self._own_images, self._progress = backend, own_images, progress
+    def __init__(self, backend: str, name: str | None, own_images: Sequence[Path], progress: Progress) -> None:
+        self._backend, self._asked, self._own_images, self._progress = backend, name, own_images, progress
         self.cluster: Cluster | None = None
         self.ours = False
 
     def get(self, lab: Lab) -> Cluster:
         """The cluster to grade `lab` on."""
         if self.cluster is None:
-            self.cluster = backends.find(self._backend, backends.DEFAULT_NAME, os.environ)
+            self.cluster = backends.find(self._backend, self._name, os.environ)
         if self.cluster is None:
             self.cluster = self._launch(spec.read(lab.folder / "cluster.yaml"), lab.needs.images)
             self.ours = True
@@ -70,13 +70,17 @@ class ClusterUse:
     def _launch(self, wanted: ClusterSpec, images: tuple[str, ...]) -> Cluster:
         return backends.launch(
             self._backend,
-            backends.DEFAULT_NAME,
+            self._name,
             wanted,
             images,
             env=os.environ,
             progress=self._progress,
             own_images=self._own_images,
         )
+
+    @property
+    def _name(self) -> str:
+        return backends.chosen_name(self._asked, os.environ)
 
     def check_alive(self) -> None:
         """Raises when the cluster that was in use has gone."""
@@ -102,6 +106,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The flags that grading adds to pytest."""
     group = parser.getgroup("gpulab", "GPU labs")
     group.addoption("--cluster", default="embedded", choices=backends.BACKENDS, help="cluster backend to grade on")
+    group.addoption("--name", help=backends.NAME_HELP)
     group.addoption("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
     group.addoption("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
@@ -112,7 +117,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in foreign_settings(os.environ):
         del os.environ[name]
     display = config.stash[_DISPLAY] = Display(sys.stderr)
-    use = config.stash[_USE] = ClusterUse(config.option.cluster, config.option.images, _show(config))
+    use = config.stash[_USE] = ClusterUse(
+        config.option.cluster, config.option.name, config.option.images, _show(config)
+    )
     errors: ErrorClasses = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
     plugin = Plugin(
         labs=LABS,

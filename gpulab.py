@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="gpulab",
         description="GPU infrastructure labs, graded by measurement, on a Kubernetes cluster that needs no Docker.",
-        epilog="`gpulab kubectl ...` and `gpulab helm ...` run the two clients against the running cluster.",
+        epilog="`gpulab kubectl ...` and `gpulab helm ...` run the two clients against the running cluster; "
+        "GPULAB_CLUSTER names one of several.",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     up = _command(commands, "up", run_up, "start a cluster that keeps running")
@@ -62,21 +63,23 @@ def parser() -> argparse.ArgumentParser:
 
 def run_up(options: argparse.Namespace) -> int:
     """Starts a cluster that outlives this command."""
-    running = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
+    name = backends.chosen_name(options.name, os.environ)
+    running = backends.find(options.cluster, name, os.environ)
     if running and not running.shared:
         raise ClusterError(
-            "asked to start a cluster, but a grading of yours runs on its own just now; wait for its end"
+            f"asked to start the cluster {name!r}, but a grading of yours runs on one of that name just now; wait for "
+            "its end, or choose another --name"
         )
     if running:
         raise ClusterError(
-            f"asked to start a cluster, but one named {running.name!r} runs already; use it "
-            f"(KUBECONFIG={running.kubeconfig}), or end it first with `gpulab down`"
+            f"asked to start the cluster {name!r}, but it runs already; use it (KUBECONFIG={running.kubeconfig}), end "
+            f"it first with `{_down(name)}`, or choose another --name"
         )
     wanted, images = lab_cluster(options.lab) if options.lab else (spec.read(backends.DEFAULT_SPEC), ())
     with Display(sys.stderr) as display:
         cluster = backends.launch(
             options.cluster,
-            backends.DEFAULT_NAME,
+            name,
             wanted,
             images,
             env=os.environ,
@@ -87,17 +90,18 @@ def run_up(options: argparse.Namespace) -> int:
         )
     print(f"The cluster {cluster.name!r} runs with {len(wanted.nodes)} nodes. For your own kubectl, helm or k9s:")
     print(f"  export KUBECONFIG={cluster.kubeconfig}")
-    print("End it with `gpulab down`.")
+    print(f"End it with `{_down(name)}`.")
     return 0
 
 
 def run_down(options: argparse.Namespace) -> int:
     """Ends the running cluster."""
-    cluster = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
-    if cluster is None and backends.is_held(options.cluster, backends.DEFAULT_NAME, os.environ):
-        raise ClusterError("a cluster is just starting; interrupt its start, or wait and ask again")
+    name = backends.chosen_name(options.name, os.environ)
+    cluster = backends.find(options.cluster, name, os.environ)
+    if cluster is None and backends.is_held(options.cluster, name, os.environ):
+        raise ClusterError(f"the cluster {name!r} is just starting; interrupt its start, or wait and ask again")
     if cluster is None:
-        print("No cluster runs.")
+        print(f"No cluster {name!r} runs.")
         return 0
     cluster.stop()
     print(f"The cluster {cluster.name!r} has ended.")
@@ -105,23 +109,33 @@ def run_down(options: argparse.Namespace) -> int:
 
 
 def run_status(options: argparse.Namespace) -> int:
-    """Prints the running cluster's traits, nodes and pods; exit status 1 when none runs."""
-    cluster = backends.find(options.cluster, backends.DEFAULT_NAME, os.environ)
-    if cluster is None:
-        ended = backends.last_end(options.cluster, backends.DEFAULT_NAME, os.environ)
-        print(f"The last cluster ended by itself: {ended}\n" if ended else "", end="")
-        print("No cluster runs; `gpulab up` starts one.")
+    """Prints a cluster's traits, nodes and pods, or a line for each cluster; exit status 1 when none runs."""
+    asked = options.name or os.environ.get("GPULAB_CLUSTER")
+    names = [backends.chosen_name(asked, os.environ)] if asked else backends.names(options.cluster, os.environ)
+    running = []
+    for name in names:
+        if cluster := backends.find(options.cluster, name, os.environ):
+            running.append(cluster)
+        elif ended := backends.last_end(options.cluster, name, os.environ):
+            print(f"The last cluster {name!r} ended by itself: {ended}")
+    for cluster in running:
+        traits = cluster.traits
+        print(f"cluster {cluster.name!r}: backend {traits.backend}, level {traits.level}, GPUs {traits.gpus}")
+        print(f"  kubeconfig: {cluster.kubeconfig}")
+        print(f"  users of containers: {traits.users}; not enforced or missing: {', '.join(traits.not_enforced)}")
+    if not running:
+        print(f"No cluster {asked!r} runs." if asked else "No cluster runs; `gpulab up` starts one.")
         return 1
-    traits = cluster.traits
-    print(f"cluster {cluster.name!r}: backend {traits.backend}, level {traits.level}, GPUs {traits.gpus}")
-    print(f"kubeconfig: {cluster.kubeconfig}")
-    print(f"users of containers: {traits.users}; not enforced or missing: {', '.join(traits.not_enforced)}", flush=True)
-    return run_client("kubectl", ["get", "nodes,pods", "--all-namespaces"])
+    if len(running) > 1:
+        print("For nodes and pods of one: gpulab status --name NAME")
+        return 0
+    sys.stdout.flush()
+    return run_client("kubectl", ["get", "nodes,pods", "--all-namespaces"], running[0])
 
 
 def run_kubeconfig(options: argparse.Namespace) -> int:
     """Prints where the kubeconfig is."""
-    print(_running(options.cluster).kubeconfig)
+    print(_running(options.cluster, options.name).kubeconfig)
     return 0
 
 
@@ -160,6 +174,8 @@ def run_grade(options: argparse.Namespace) -> int:
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
     words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
     words.append(f"--cluster={options.cluster}")
+    if options.name:
+        words.append(f"--name={options.name}")
     if options.submission:
         words.append(f"--submission={options.submission}")
     words += [f"--images={file}" for file in options.images]
@@ -177,9 +193,9 @@ def run_doctor(_: argparse.Namespace) -> int:
     return 0 if all(finding.good for finding in findings) else 1
 
 
-def run_client(name: str, words: Sequence[str]) -> int:
-    """Becomes kubectl or helm, for the running cluster."""
-    cluster = _running("embedded")
+def run_client(name: str, words: Sequence[str], cluster: Cluster | None = None) -> int:
+    """Becomes kubectl or helm, for a running cluster."""
+    cluster = cluster or _running("embedded", None)
     env = {key: value for key, value in os.environ.items() if key not in foreign_settings(os.environ)}
     become([str(cluster.programs / name), *words], {**env, "KUBECONFIG": str(cluster.kubeconfig)})
 
@@ -192,11 +208,22 @@ def lab_cluster(name: str) -> tuple[ClusterSpec, tuple[str, ...]]:
     return spec.read(lab.folder / "cluster.yaml"), lab.needs.images
 
 
-def _running(backend: str) -> Cluster:
-    cluster = backends.find(backend, backends.DEFAULT_NAME, os.environ)
+def _running(backend: str, asked: str | None) -> Cluster:
+    name = backends.chosen_name(asked, os.environ)
+    cluster = backends.find(backend, name, os.environ)
     if cluster is None:
-        raise SpecError("no cluster runs; start one with `gpulab up`")
+        others = [each for each in backends.names(backend, os.environ) if backends.find(backend, each, os.environ)]
+        also = f"; running are: {', '.join(others)} (choose with --name or GPULAB_CLUSTER)" if others else ""
+        raise SpecError(f"no cluster {name!r} runs; start one with `{_up(name)}`{also}")
     return cluster
+
+
+def _up(name: str) -> str:
+    return "gpulab up" if name == backends.DEFAULT_NAME else f"gpulab up --name {name}"
+
+
+def _down(name: str) -> str:
+    return "gpulab down" if name == backends.DEFAULT_NAME else f"gpulab down --name {name}"
 
 
 def _command(
@@ -212,6 +239,7 @@ def _command(
 
 def _cluster_flag(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cluster", default="embedded", choices=backends.BACKENDS, help="backend (default: embedded)")
+    command.add_argument("--name", help=backends.NAME_HELP)
 
 
 def _guarded(run: Callable[[], int]) -> int:

@@ -12,11 +12,15 @@ The error tree:
     └── ClusterLost        the cluster ended while it was in use
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
+
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""RFC 1123; what Kubernetes takes for the name of a node, and we for the name of a cluster."""
 
 Progress = Callable[[str], None]
 """Told one line, without a full stop, each time what is being waited for changes."""

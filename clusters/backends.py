@@ -8,12 +8,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clusters import places
-from clusters.api import Cluster, ClusterError, ClusterSpec, Progress, SpecError
+from clusters.api import DNS_LABEL, Cluster, ClusterError, ClusterSpec, Progress, SpecError
 
 BACKENDS = ("embedded",)
 DEFAULT_NAME = "default"
+NAME_HELP = "name of the cluster (default: GPULAB_CLUSTER, else `default`)"
 OWN_IMAGES = "TOML file that maps image references to a root folder or to programs of this machine; may be repeated"
 DEFAULT_SPEC = Path(__file__).with_name("default.yaml")
+
+
+def chosen_name(asked: str | None, env: Mapping[str, str]) -> str:
+    """The cluster's name: what was asked, else GPULAB_CLUSTER, else the default.
+
+    Raises:
+        SpecError: it is no DNS label (RFC 1123).
+    """
+    name = asked if asked is not None else env.get("GPULAB_CLUSTER") or DEFAULT_NAME
+    if not DNS_LABEL.fullmatch(name):
+        raise SpecError(f"asked for a cluster named {name!r}; use small letters, digits and dashes, 63 at most")
+    return name
+
+
+def names(backend: str, env: Mapping[str, str]) -> list[str]:
+    """The names of this user's clusters that run or ended by themselves, sorted."""
+    _known(backend)
+    from clusters.embedded import state
+
+    return state.names(env)
 
 
 def find(backend: str, name: str, env: Mapping[str, str]) -> Cluster | None:

@@ -36,7 +36,7 @@ def test_an_unknown_lab_is_answered_with_the_known_ones(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("command", [["kubeconfig"], ["kubectl", "get", "pods"], ["helm", "list"]])
 def test_what_needs_a_cluster_says_how_to_start_one(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
-    assert said(capsys, *command) == (2, "gpulab: no cluster runs; start one with `gpulab up`\n")
+    assert said(capsys, *command) == (2, "gpulab: no cluster 'default' runs; start one with `gpulab up`\n")
 
 
 def test_a_file_of_images_that_is_not_there_is_said_before_anything_starts(
@@ -63,7 +63,23 @@ def test_a_broken_file_in_the_state_folder_is_said_too(state: Path, capsys: pyte
 def test_status_and_down_without_a_cluster_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpulab.main(["status"]) == 1
     assert gpulab.main(["down"]) == 0
-    assert capsys.readouterr().out == "No cluster runs; `gpulab up` starts one.\nNo cluster runs.\n"
+    assert capsys.readouterr().out == ("No cluster runs; `gpulab up` starts one.\nNo cluster 'default' runs.\n")
+
+
+def test_clusters_have_names_that_flag_or_variable_choose(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPULAB_CLUSTER", "course")
+    assert gpulab.main(["down"]) == 0
+    assert gpulab.main(["down", "--name", "other"]) == 0
+    assert gpulab.main(["status"]) == 1
+    assert capsys.readouterr().out == (
+        "No cluster 'course' runs.\nNo cluster 'other' runs.\nNo cluster 'course' runs.\n"
+    )
+    wrong = "gpulab: asked for a cluster named 'My Lab'; use small letters, digits and dashes, 63 at most\n"
+    assert said(capsys, "up", "--name", "My Lab") == (2, wrong)
+    missing = "gpulab: no cluster 'course' runs; start one with `gpulab up --name course`\n"
+    assert said(capsys, "kubectl", "get", "pods") == (2, missing)
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +118,7 @@ def test_a_killed_start_is_not_left_half_alive(machine: None, programs: Path, st
     os.kill(up.pid, signal.SIGKILL)
     up.wait()
     until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=30)
-    assert run([str(Path(sys.executable).with_name("gpulab")), "down"]) == "No cluster runs.\n"
+    assert run([str(Path(sys.executable).with_name("gpulab")), "down"]) == "No cluster 'default' runs.\n"
 
 
 @pytest.mark.cluster
@@ -110,3 +126,31 @@ def test_a_port_that_is_no_port_is_refused(machine: None, programs: Path, capsys
     status, words = said(capsys, "up", "--port", "70000")
     assert status == 2
     assert words.endswith("gpulab: asked for port 70000 for the API server; a port is a number from 0 to 65535\n")
+
+
+@pytest.mark.cluster
+def test_clusters_of_other_names_start_at_once_and_live_apart(
+    machine: None, programs: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = str(Path(sys.executable).with_name("gpulab"))
+    starting = {name: Child([program, "up", "--name", name], log=state / f"{name}.log") for name in ("one", "two")}
+    try:
+        assert [child.wait(120) for child in starting.values()] == [0, 0]
+        monkeypatch.setenv("GPULAB_CLUSTER", "one")
+        run([program, "kubectl", "create", "namespace", "only-here"])
+        assert "only-here" not in run(
+            [program, "kubectl", "get", "namespaces"], env={**os.environ, "GPULAB_CLUSTER": "two"}
+        )
+        monkeypatch.delenv("GPULAB_CLUSTER")
+        lines = run([program, "status"]).splitlines()
+        assert [line for line in lines if line.startswith("cluster")] == [
+            "cluster 'one': backend embedded, level L1, GPUs simulated",
+            "cluster 'two': backend embedded, level L1, GPUs simulated",
+        ]
+        assert run([program, "down", "--name", "one"]) == "The cluster 'one' has ended.\n"
+        assert "only-here" not in run(
+            [program, "kubectl", "get", "namespaces"], env={**os.environ, "GPULAB_CLUSTER": "two"}
+        )
+    finally:
+        for name in starting:
+            run([program, "down", "--name", name])

@@ -6,7 +6,6 @@ Linux.
 
 import contextlib
 import os
-import re
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import IO
 import msgspec
 
 from clusters import places
-from clusters.api import ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
+from clusters.api import DNS_LABEL, ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
 from clusters.embedded import additions, holder, identities, network, state
 from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.pki import write_private
@@ -31,10 +30,6 @@ NOT_ENFORCED = (
     "NetworkPolicy",
     "kubectl top",
 )
-
-
-NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""A DNS label (RFC 1123), which is what Kubernetes takes for the name of a node."""
 
 
 class EmbeddedCluster:
@@ -230,7 +225,7 @@ def check(spec: ClusterSpec, port: int = 0) -> None:
     if twice := sorted({name for name in seen if seen.count(name) > 1}):
         raise SpecError(f"the cluster names two nodes {twice[0]!r}; give each node a name of its own")
     for node in spec.nodes:
-        if not NAME.fullmatch(node.name):
+        if not DNS_LABEL.fullmatch(node.name):
             raise SpecError(f"a node is named {node.name!r}; use small letters, digits and dashes, 63 at most")
     devices.assign(spec.nodes, nvml.find())
 

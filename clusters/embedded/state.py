@@ -45,6 +45,12 @@ class Running(msgspec.Struct, frozen=True):
     spec: ClusterSpec
 
 
+def names(env: Mapping[str, str]) -> list[str]:
+    """The clusters of this user of which there is state, sorted."""
+    folder = places.clusters(env)
+    return sorted(each.name for each in folder.glob("[!.]*") if each.is_dir())
+
+
 def last_end(name: str, env: Mapping[str, str]) -> str | None:
     """Why the last cluster of that name ended by itself, as long as its state is there; else None."""
     ended = places.clusters(env) / name / "ended"
