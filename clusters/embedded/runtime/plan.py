@@ -21,6 +21,7 @@ from clusters.embedded.runtime.images import Image
 from clusters.embedded.runtime.layer import inside
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_BIDIRECTIONAL = 2  # MountPropagation of the CRI
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 
@@ -70,6 +71,7 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     own += [Mount(bind.source, bubblewrap.normal(bind.target), read_only=True) for bind in image.binds]
     envs = {item.key: os.fsdecode(item.value) for item in config.envs}
     asked = [volume(name, mount, around.roots, around.host_paths, image.root) for mount in config.mounts]
+    refuse_ways_out(name, asked)
     taken = {mount.target for mount in asked}
     box = Box(
         system=around.system,
@@ -160,7 +162,28 @@ def volume(
             f"container {container!r} mounts a volume at {target}; /{top} is the machine's own, read-only, and has no "
             "such folder, so choose another mountPath"
         )
+    if mount.propagation == _BIDIRECTIONAL:
+        raise Refused(
+            f"container {container!r} mounts {target} with mountPropagation Bidirectional; no container makes mounts "
+            "for its node here, so leave it out or use --cluster kind"
+        )
     return Mount(str(source), target, read_only=mount.readonly)
+
+
+def refuse_ways_out(container: str, mounts: Sequence[Mount]) -> None:
+    """Raises Refused when a volume would be mounted through a link in another volume that leads out of that one.
+
+    The mounts are made with the rights of the node, which would follow it.
+    """
+    for inner in mounts:
+        around = [outer for outer in mounts if inner.target.startswith(f"{outer.target}/")]
+        for outer in sorted(around, key=lambda mount: mount.target.count("/"))[-1:]:
+            place = Path(outer.source) / inner.target.removeprefix(f"{outer.target}/")
+            if not place.resolve().is_relative_to(Path(outer.source).resolve()):
+                raise Refused(
+                    f"container {container!r} mounts a volume at {inner.target}; the volume at {outer.target} has a "
+                    "link there that leads out of it, so remove the link or choose another mountPath"
+                )
 
 
 def devices(config: Message, folder: Path) -> tuple[tuple[str, str], ...]:

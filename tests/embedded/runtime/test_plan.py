@@ -10,7 +10,16 @@ from clusters.embedded.protos import Api, Message
 from clusters.embedded.runtime.bubblewrap import Mount
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.images import Bind, Image
-from clusters.embedded.runtime.plan import Plan, Surroundings, environment, plan, program, stop_signal, volume
+from clusters.embedded.runtime.plan import (
+    Plan,
+    Surroundings,
+    environment,
+    plan,
+    program,
+    refuse_ways_out,
+    stop_signal,
+    volume,
+)
 
 IMAGE = Image("vllm:1", "sha256:0", ("serve",), ("--help",), {"A": "image", "B": "image"}, (Bind("/h/v", "/opt/v"),), 1)
 
@@ -138,6 +147,36 @@ def test_a_link_out_of_an_allowed_folder_is_not_followed(cri: Api, tmp_path: Pat
     (tmp_path / "data" / "link").symlink_to("/etc")
     with pytest.raises(Refused, match=r"does not allow; add it to hostPaths"):
         volume("c", cri.Mount(container_path="/x", host_path=str(tmp_path / "data/link")), (), (tmp_path / "data",))
+
+
+def test_a_mount_is_not_made_through_a_link_out_of_a_volume(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / "real").mkdir(parents=True)
+    (data / "inside").symlink_to("real")
+    (data / "outside").symlink_to("../../etc")
+    (data / "absolute").symlink_to("/etc")
+
+    def mounts(target: str) -> list[Mount]:
+        return [Mount("/h/x", target, read_only=False), Mount(str(data), "/data", read_only=False)]
+
+    for target in ("/data/real", "/data/inside/deep", "/data/new/deep", "/database"):
+        refuse_ways_out("c", mounts(target))
+    for target in ("/data/outside", "/data/absolute/cron.d"):
+        with pytest.raises(Refused) as caught:
+            refuse_ways_out("c", mounts(target))
+        assert str(caught.value) == (
+            f"container 'c' mounts a volume at {target}; the volume at /data has a link there that leads out of it, so "
+            "remove the link or choose another mountPath"
+        )
+
+
+def test_mounts_for_the_node_are_refused(cri: Api, tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        volume("c", cri.Mount(container_path="/x", host_path=str(tmp_path), propagation=2), (tmp_path,), ())
+    assert str(caught.value) == (
+        "container 'c' mounts /x with mountPropagation Bidirectional; no container makes mounts for its node here, so "
+        "leave it out or use --cluster kind"
+    )
 
 
 @pytest.mark.parametrize(
