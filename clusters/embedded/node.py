@@ -72,7 +72,8 @@ def kubelet_config(address: str, paths: Paths, authority: Path, serving: Pair, s
         "failSwapOn": False,
         "localStorageCapacityIsolation": False,
         "makeIPTablesUtilChains": False,
-        "featureGates": {"KubeletInUserNamespace": True},
+        # With events from the runtime, the end of a container is seen at once and not at the next look of each second.
+        "featureGates": {"EventedPLEG": True, "KubeletInUserNamespace": True},
         "healthzPort": 0,
         "readOnlyPort": 0,
         "podLogsDir": str(paths.logs),
@@ -81,6 +82,7 @@ def kubelet_config(address: str, paths: Paths, authority: Path, serving: Pair, s
         "resolvConf": "",
         "seccompDefault": True,
         "serializeImagePulls": False,
+        "registryPullQPS": 0,  # a pull is a look at a list; past the default of 5/s the kubelet would back off for 10 s
         # A developer's disk is often nearly full, and there are no images here whose removal would free anything.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,

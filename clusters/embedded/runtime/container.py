@@ -87,6 +87,7 @@ class Container:
         self.exit_code: int | None = None
         self.reason = self.message = ""
         self.init: int | None = None
+        self.at_end: list[Callable[[], None]] = []
 
     async def start(self) -> None:
         """Runs the program; returns when it really runs (or already ended).
@@ -229,6 +230,8 @@ class Container:
         self.started = self.started or self._now()
         self.state, self.finished, self.init = State.EXITED, self._now(), None
         self._exited.set()
+        for tell in self.at_end:
+            tell()
 
     def _fail(self, why: str) -> None:
         """The words and the code that containerd has for a program that cannot be executed."""

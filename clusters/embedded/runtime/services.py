@@ -1,9 +1,9 @@
 # ruff: noqa: D102, N802 - the methods have the names of the API, and are described there
 """The Container Runtime Interface: the kubelet's calls become calls to sandboxes and containers, and back.
 
-Place: `server.py` serves the two services. Limits: statistics and events are missing here, so they answer
-UNIMPLEMENTED; lists of statistics are empty, for the kubelet asks every few seconds and logs an error each time it gets
-one. Limits of CPU and memory are accepted and not enforced.
+Place: `server.py` serves the two services. Limits: statistics are missing here, so they answer UNIMPLEMENTED; lists of
+statistics are empty, for the kubelet asks every few seconds and logs an error each time it gets one. Limits of CPU and
+memory are accepted and not enforced.
 """
 
 import os
@@ -19,6 +19,7 @@ from clusters.embedded.runtime import execute
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
+from clusters.embedded.runtime.events import Events
 from clusters.embedded.runtime.images import Image, Images
 from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.plan import Surroundings, plan
@@ -26,10 +27,9 @@ from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes, shares_process
 from clusters.embedded.runtime.streaming import Helper, Streaming
 
 NAME, VERSION = "gpulab", "0.1.0"
-_SIGTERM = 23  # the CRI's Signal
 
 
-class RuntimeService(Streaming):
+class RuntimeService(Events, Streaming):
     """Pod sandboxes and containers; a method is documented in the CRI's api.proto."""
 
     def __init__(
@@ -52,6 +52,7 @@ class RuntimeService(Streaming):
         self._api, self._config, self._images, self._pods = api, config, images, pods
         self._system, self._programs = system, programs
         self._helper, self._new_id, self._now = helper, new_id, now
+        self._readers = set()
 
     async def Version(self, _request: Message, _context: object) -> Message:
         return self._api.VersionResponse(
@@ -99,13 +100,8 @@ class RuntimeService(Streaming):
 
     async def PodSandboxStatus(self, request: Message, _context: object) -> Message:
         pod = self._pods.find(request.pod_sandbox_id)
-        options = pod.config.linux.security_context.namespace_options
-        network = {"ip": pod.address} if pod.address and pod.ready else {}
-        status = self._api.PodSandboxStatus(
-            **self._pod(pod), network=network, linux={"namespaces": {"options": options}}
-        )
         info = {"netns": pod.namespaces.path("net") or ""} if request.verbose else {}
-        return self._api.PodSandboxStatusResponse(status=status, info=info)
+        return self._api.PodSandboxStatusResponse(status=self._sandbox_status(pod), info=info)
 
     async def ListPodSandbox(self, request: Message, _context: object) -> Message:
         found = [
@@ -123,6 +119,8 @@ class RuntimeService(Streaming):
             raise NotFound(self._images.missing(reference))
         container = self._make(pod, config, image, self._beside(pod, config))
         pod.containers[container.id] = container
+        container.at_end.append(lambda: self._tell(container, self._api.CONTAINER_STOPPED_EVENT))
+        self._tell(container, self._api.CONTAINER_CREATED_EVENT)
         return self._api.CreateContainerResponse(container_id=container.id)
 
     async def StartContainer(self, request: Message, _context: object) -> Message:
@@ -130,6 +128,7 @@ class RuntimeService(Streaming):
         if not self._pods.find(container.pod).ready:
             raise Refused(f"pod sandbox {container.pod!r} is stopped, so no container can be started in it")
         await container.start()
+        self._tell(container, self._api.CONTAINER_STARTED_EVENT)
         return self._api.StartContainerResponse()
 
     async def StopContainer(self, request: Message, _context: object) -> Message:
@@ -154,21 +153,8 @@ class RuntimeService(Streaming):
 
     async def ContainerStatus(self, request: Message, _context: object) -> Message:
         container = self._pods.container(request.container_id)
-        config, rights = container.config, container.plan.box.rights
-        status = self._api.ContainerStatus(
-            **self._container(container),
-            started_at=container.started or 0,
-            finished_at=container.finished or 0,
-            exit_code=container.exit_code or 0,
-            reason=container.reason,
-            message=container.message,
-            mounts=config.mounts,
-            log_path=str(container.log_path or ""),
-            user={"linux": {"uid": rights.uid, "gid": rights.gid, "supplemental_groups": rights.groups or ()}},
-            stop_signal=config.stop_signal or _SIGTERM,
-        )
         info = {"pid": str(container.init or "")} if request.verbose else {}
-        return self._api.ContainerStatusResponse(status=status, info=info)
+        return self._api.ContainerStatusResponse(status=self._container_status(container), info=info)
 
     async def UpdateContainerResources(self, request: Message, _context: object) -> Message:
         self._pods.container(request.container_id)
@@ -242,33 +228,6 @@ class RuntimeService(Streaming):
             host_paths=tuple(map(Path, self._config.host_paths)),
             users=self._users,
         )
-
-    def _state(self, pod: Sandbox) -> int:
-        return int(self._api.SANDBOX_READY if pod.ready else self._api.SANDBOX_NOTREADY)
-
-    def _pod(self, pod: Sandbox) -> dict[str, Any]:
-        return {
-            "id": pod.id,
-            "metadata": pod.config.metadata,
-            "state": self._state(pod),
-            "created_at": pod.created,
-            "labels": pod.config.labels,
-            "annotations": pod.config.annotations,
-        }
-
-    def _container(self, container: Container) -> dict[str, Any]:
-        config, image = container.config, container.image
-        return {
-            "id": container.id,
-            "metadata": config.metadata,
-            "image": config.image,
-            "image_ref": image.digest,
-            "image_id": image.digest,
-            "state": int(container.state),
-            "created_at": container.created,
-            "labels": config.labels,
-            "annotations": config.annotations,
-        }
 
 
 class ImageService:

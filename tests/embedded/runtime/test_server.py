@@ -316,11 +316,26 @@ def test_a_rotated_log_goes_on_in_a_new_file(node: Node) -> None:
     assert old.read_text().endswith(" stdout F one\n")
 
 
+def test_events_tell_the_life_of_a_container(node: Node) -> None:
+    api = node.api
+    events = node.runtime.GetContainerEvents(api.GetEventsRequest())
+    events.initial_metadata()
+    pod = node.pod("told")
+    container = node.start(pod, ["sh", "-c", "exit 3"])
+    seen = [next(events) for _ in range(3)]
+    events.cancel()
+    assert {each.container_id for each in seen} == {container}
+    kinds = [api.CONTAINER_CREATED_EVENT, api.CONTAINER_STARTED_EVENT, api.CONTAINER_STOPPED_EVENT]
+    assert sorted(each.container_event_type for each in seen) == kinds
+    assert {each.pod_sandbox_status.metadata.name for each in seen} == {"told"}
+    (last,) = [each for each in seen if each.container_event_type == api.CONTAINER_STOPPED_EVENT]
+    assert [each.exit_code for each in last.containers_statuses] == [3]
+
+
 def test_what_comes_later_says_so(node: Node) -> None:
     api = node.api
     calls: dict[str, Callable[[], object]] = {
         "ContainerStats": lambda: node.runtime.ContainerStats(api.ContainerStatsRequest()),
-        "GetContainerEvents": lambda: list(node.runtime.GetContainerEvents(api.GetEventsRequest())),
     }
     for name, call in calls.items():
         assert refusal(call) == (grpc.StatusCode.UNIMPLEMENTED, f"gpulab's runtime does not offer {name} yet")
