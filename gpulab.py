@@ -123,6 +123,9 @@ def run_status(options: argparse.Namespace) -> int:
         print(f"cluster {cluster.name!r}: backend {traits.backend}, level {traits.level}, GPUs {traits.gpus}")
         print(f"  kubeconfig: {cluster.kubeconfig}")
         print(f"  users of containers: {traits.users}; not enforced or missing: {', '.join(traits.not_enforced)}")
+        restarts = backends.restarts(cluster)
+        print(f"  programs started again: {len(restarts) or 'none'}")
+        print("".join(f"    {line}\n" for line in restarts[-10:]), end="")
     if not running:
         print(f"No cluster {asked!r} runs." if asked else "No cluster runs; `gpulab up` starts one.")
         return 1

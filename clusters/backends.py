@@ -4,6 +4,7 @@ Place: `conftest.py` and `gpulab.py` come through here; a backend is imported wh
 is the only one so far.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -138,6 +139,17 @@ def prepare(cluster: Cluster, images: Sequence[str], *, env: Mapping[str, str], 
             f"the running cluster {cluster.name!r} was started with another list of images; end it with `gpulab down` "
             "and start it again"
         )
+
+
+def restarts(cluster: Cluster) -> list[str]:
+    """A line for each program of the cluster that was killed or failed, and was started again."""
+    from clusters.embedded.backend import EmbeddedCluster
+
+    assert isinstance(cluster, EmbeddedCluster)  # the only backend so far
+    return [
+        f"{time.strftime('%H:%M:%S', time.localtime(each.at))} {each.name} ended with status {each.status}"
+        for each in cluster.restarts()
+    ]
 
 
 def _known(backend: str) -> None:

@@ -21,6 +21,7 @@ from clusters.embedded import additions, holder, identities, network, state
 from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.pki import write_private
 from clusters.embedded.runtime.images import Entry, entries
+from clusters.embedded.supervisor import Restart, restarts
 from clusters.process import Child, children, kill_for_certain, start_time, system_path, tail
 from clusters.wait import until
 
@@ -83,6 +84,10 @@ class EmbeddedCluster:
     def spec(self) -> ClusterSpec:
         """What it was started from."""
         return self._running.spec
+
+    def restarts(self) -> tuple[Restart, ...]:
+        """Which of its programs were started again since it is up, oldest first."""
+        return restarts(self._folder / state.RESTARTS)
 
     def fail_gpu(self, node: str, index: int, xid: int) -> None:
         """Lets a simulated GPU of a node have an Xid error (`faults.inject`); raises SpecError when that cannot be."""

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from clusters.api import StartError
 from clusters.embedded import addons, network
 from clusters.embedded.pki import Authority, Pair, kubeconfig, write_private
+from clusters.embedded.supervisor import Supervisor
 from clusters.process import Child, run, tail
 from clusters.wait import WaitTimeout, until
 
@@ -143,22 +144,14 @@ def corefile(client: Path) -> str:
 """
 
 
-class Component(NamedTuple):
-    """A program that must run for as long as the cluster, and where it writes."""
-
-    child: Child
-    log: Path
-
-
 class ControlPlane:
-    """Starts the control plane's programs; `components` are all that must run, nodes too, by name."""
+    """Starts the control plane's programs, which `supervisor` keeps from then on."""
 
-    def __init__(self, files: Files, say: Callable[[str], None]) -> None:
-        self.files, self._say = files, say
+    def __init__(self, files: Files, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+        self.files, self._supervisor, self._say = files, supervisor, say
         self._admin = files.authority.issue("admin", "gpulab-admin", ["system:masters"])
         self._tls = ssl.create_default_context(cafile=str(files.authority.cert))
         self._tls.load_cert_chain(self._admin.cert, self._admin.key)
-        self.components: dict[str, Component] = {}
 
     def kubeconfig(self, path: Path, server: str, name: str) -> None:
         """Writes the administrator's kubeconfig for `server`."""
@@ -252,19 +245,13 @@ class ControlPlane:
         self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
         self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
 
-    def check(self) -> None:
-        """Raises StartError when one of the programs has ended."""
-        for name, (child, log) in self.components.items():
-            if (status := child.status()) is not None:
-                raise StartError(f"{name} ended with status {status}; its log {log} ends with\n{tail(log)}")
-
     def _start(self, name: str, argv: list[str], cwd: Path | None = None) -> None:
         log = self.files.log(name)
-        self.components[name] = Component(Child(argv, log=log, cwd=cwd), log)
+        self._supervisor.start(name, lambda: Child(argv, log=log, cwd=cwd), log)
 
     def _wait(self, what: str, done: Callable[[], bool]) -> None:
         def look() -> bool:
-            self.check()
+            self._supervisor.look()
             return done()
 
         try:

@@ -2,8 +2,8 @@
 
 Place: `argv` is what backend.py starts; there `main` runs as process 1 of a new PID namespace, with a network and mount
 namespace of its own (and a user namespace when not root). It brings the cluster up, tells how far it is on a pipe,
-carries connections from the host's 127.0.0.1 to the API server, and ends when a component ends. Limits: components are
-not restarted; the cluster ends and says which one failed.
+carries connections from the host's 127.0.0.1 to the API server, and has its programs kept running (supervisor.py).
+Limits: a program that cannot be kept ends the cluster, which says which one it was.
 """
 
 import asyncio
@@ -15,14 +15,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
 from clusters.api import ClusterError, ClusterSpec
-from clusters.embedded import controlplane, network, node
+from clusters.embedded import controlplane, network, node, state
 from clusters.embedded.gpu import devices, nvml
+from clusters.embedded.supervisor import Supervisor, record
 from clusters.process import Child, run
 from clusters.wait import WaitTimeout, until
 
@@ -81,7 +83,8 @@ def enter(pid: int, command: Sequence[str], *, root: bool) -> list[str]:
 def main() -> NoReturn:
     """Holds the cluster that the file named on the command line describes."""
     job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Job)
-    wake = _wake_on_signals()
+    woken, wake = _wake_on_signals()
+    supervisor = Supervisor(partial(record, Path(job.state) / state.RESTARTS), wake=partial(_write, wake))
 
     def report(line: Report) -> None:
         try:
@@ -94,13 +97,14 @@ def main() -> NoReturn:
 
     ready = False
     try:
-        plane = _bring_up(job, say)
+        plane = _bring_up(job, supervisor, say)
         report(Report(ready=True))
         ready = True
         os.close(job.report)
         _await_record(Path(job.state))
+        supervisor.keep()
         plane.start_addons()
-        _supervise(plane, wake)
+        _supervise(supervisor, woken)
     except ClusterError as error:
         (Path(job.state) / "ended").write_text(str(error))
         if not ready:
@@ -116,12 +120,12 @@ def _await_record(state: Path) -> None:
     sys.exit(1)
 
 
-def _bring_up(job: Job, say: Callable[[str], None]) -> controlplane.ControlPlane:
+def _bring_up(job: Job, supervisor: Supervisor, say: Callable[[str], None]) -> controlplane.ControlPlane:
     say("preparing namespaces and certificates")
     _mounts(job.keep)
     network.set_up(len(job.spec.nodes))
     files = controlplane.files(Path(job.state), Path(job.programs))
-    plane = controlplane.ControlPlane(files, say)
+    plane = controlplane.ControlPlane(files, supervisor, say)
     plane.start_store()
     threading.Thread(target=_keep_door, args=(job.door,), daemon=True).start()
     plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
@@ -131,7 +135,7 @@ def _bring_up(job: Job, say: Callable[[str], None]) -> controlplane.ControlPlane
         for index, (spec, gpus) in enumerate(zip(job.spec.nodes, offers, strict=True), 1)
     ]
     for spec, file in zip(job.spec.nodes, described, strict=True):
-        plane.components[f"node {spec.name}"] = _start_node(file)
+        supervisor.start(f"node {spec.name}", partial(_start_node, file), file.with_name("runtime.log"))
     plane.wait_for_api()
     plane.start_controllers(job.spec.nodes[0].name)
     plane.make_objects()
@@ -139,10 +143,9 @@ def _bring_up(job: Job, say: Callable[[str], None]) -> controlplane.ControlPlane
     return plane
 
 
-def _start_node(file: Path) -> controlplane.Component:
+def _start_node(file: Path) -> Child:
     module = [sys.executable, "-P", "-m", "clusters.embedded.node", str(file)]
-    log = file.with_name("runtime.log")
-    return controlplane.Component(Child(["unshare", "--mount", "--propagation=private", *module], log=log), log)
+    return Child(["unshare", "--mount", "--propagation=private", *module], log=file.with_name("runtime.log"))
 
 
 def _mounts(keep: Sequence[str]) -> None:
@@ -182,23 +185,28 @@ def _shield_kernel_settings() -> None:
         run(["mount", "--bind", str(shown), f"/proc/sys/{name}"])
 
 
-def _wake_on_signals() -> int:
-    """A descriptor that becomes readable when a child ended or the process should stop."""
+def _wake_on_signals() -> tuple[int, int]:
+    """A descriptor that becomes readable when a child ended or the other one was written to."""
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writing)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    return reading
+    return reading, writing
 
 
-def _supervise(plane: controlplane.ControlPlane, wake: int) -> NoReturn:
-    """Reaps what ends here (process 1 inherits orphans); raises once a component is among it."""
+def _write(wake: int) -> None:
+    with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
+        os.write(wake, b"w")
+
+
+def _supervise(supervisor: Supervisor, woken: int) -> NoReturn:
+    """Keeps the programs, and reaps what else ends here, for process 1 inherits orphans."""
     while True:
-        plane.check()
-        _reap({component.child.pid for component in plane.components.values()})
-        select.select([wake], [], [], 60)
+        wait = supervisor.look()
+        _reap(supervisor.pids())
+        select.select([woken], [], [], wait)
         with contextlib.suppress(BlockingIOError):
-            os.read(wake, 4096)
+            os.read(woken, 4096)
 
 
 def _reap(ours: set[int]) -> None:

@@ -2,7 +2,7 @@
 
 Place: holder.py writes the files of a node (`describe`) and starts `python -m clusters.embedded.node` on them, in a new
 mount namespace; there `main` puts the node's own folder on /var/lib/kubelet (the path of the device plugin socket is
-fixed), serves the runtime in this process and starts the kubelet beside it. When this process dies, so does all that
+fixed), serves the runtime in this process and keeps the kubelet beside it. When this process dies, so does all that
 runs on the node. Limits: every node reports the whole machine's processors and memory as its own.
 """
 
@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,23 @@ from clusters.embedded.gpu import devices, faults
 from clusters.embedded.pki import Pair, write_private
 from clusters.embedded.runtime import server
 from clusters.embedded.runtime.config import NodeConfig
-from clusters.embedded.state import ADDED_IMAGES
+from clusters.embedded.state import ADDED_IMAGES, RESTARTS
+from clusters.embedded.supervisor import SETTLED, Backoff, record
 from clusters.process import Child, run
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 """The label that Karpenter and most charts use for spot and on-demand; design.md's term is capacity type."""
 
 KUBELET = Path("/var/lib/kubelet")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a node's process is told: the kubelet's command line and folder, and the file of restarts."""
+
+    runtime: NodeConfig
+    kubelet: tuple[str, ...]
+    folder: str
+    restarts: str
 
 
 @dataclass(frozen=True)
@@ -153,20 +163,49 @@ def describe(
         f"--root-dir={KUBELET}",
         "--node-labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels(spec, gpus).items())),
     ]
-    job = {"runtime": msgspec.to_builtins(runtime), "kubelet": kubelet, "folder": str(paths.kubelet)}
-    return write_private(state / "node.json", json.dumps(job).encode())
+    job = Job(runtime, tuple(kubelet), str(paths.kubelet), str(files.state / RESTARTS))
+    return write_private(state / "node.json", msgspec.json.encode(job))
 
 
-async def hold(config: NodeConfig, kubelet: Sequence[str], log: Path) -> int:
-    """Serves the runtime, and runs the kubelet once it can reach it; returns the kubelet's status when it ends."""
+async def hold(config: NodeConfig, kubelet: Sequence[str], folder: Path, restarts: Path) -> int:
+    """Serves the runtime, and keeps the kubelet once it can reach it; returns a status when either cannot go on."""
     stop = asyncio.Event()
     serving = asyncio.create_task(server.serve(config, stop))
     while not Path(config.socket).is_socket() and not serving.done():
         await asyncio.sleep(0.01)
-    child = Child(kubelet, log=log)
-    ended = os.pidfd_open(child.pid)
-    asyncio.get_running_loop().add_reader(ended, stop.set)
+    keeping = asyncio.create_task(keep(lambda: Child(kubelet, log=folder / "kubelet.log"), config.name, restarts))
+    keeping.add_done_callback(lambda _: stop.set())
     await serving
+    return await keeping if keeping.done() else 1
+
+
+async def keep(start: Callable[[], Child], name: str, restarts: Path) -> int:
+    """Runs a node's kubelet and starts it again when it ends; its pods live on meanwhile.
+
+    Returns its status when it cannot be kept, or ends by itself before it ever settled: it is told wrong things then.
+    """
+    loop, backoff, settled = asyncio.get_running_loop(), Backoff(), False
+    while True:
+        began = loop.time()
+        status = await _end(start())
+        ran = loop.time() - began
+        settled = settled or ran >= SETTLED or status < 0
+        wait = backoff.after(ran)
+        if wait is None or not settled:
+            return status or 1
+        record(restarts, f"kubelet of node {name}", status)
+        await asyncio.sleep(wait)
+
+
+async def _end(child: Child) -> int:
+    """Status of a child once it has ended."""
+    ended, descriptor = asyncio.Event(), os.pidfd_open(child.pid)
+    asyncio.get_running_loop().add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
     return child.wait() or 0
 
 
@@ -178,15 +217,14 @@ def in_user_namespace(uid_map: str) -> bool:
 def main() -> None:
     """Runs the node that the file named on the command line describes, until it is killed or its kubelet ends."""
     path = Path(sys.argv[1])
-    job = json.loads(path.read_text())
+    job = msgspec.json.decode(path.read_bytes(), type=Job)
     KUBELET.mkdir(parents=True, exist_ok=True)
-    run(["mount", "--bind", job["folder"], str(KUBELET)])
+    run(["mount", "--bind", job.folder, str(KUBELET)])
     # A container that root started could else write to the machine's nsenter while it is being entered (/proc/PID/exe).
     if os.geteuid() == 0 and not in_user_namespace(Path("/proc/self/uid_map").read_text()):
         run(["mount", "--rbind", "/usr", "/usr"])
         run(["mount", "-o", "remount,bind,ro", "/usr"])
-    config = msgspec.convert(job["runtime"], NodeConfig)
-    sys.exit(asyncio.run(hold(config, job["kubelet"], path.with_name("kubelet.log"))))
+    sys.exit(asyncio.run(hold(job.runtime, job.kubelet, path.parent, Path(job.restarts))))
 
 
 if __name__ == "__main__":

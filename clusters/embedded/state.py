@@ -23,6 +23,10 @@ ADDED_IMAGES = "images.json"
 """File in a cluster's folder with the images that its user added when it started."""
 
 
+RESTARTS = "restarts.jsonl"
+"""File in a cluster's folder that tells which of its programs were started again."""
+
+
 class NameInUse(ClusterError):
     """A cluster of that name runs, starts, or is just ending."""
 

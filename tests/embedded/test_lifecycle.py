@@ -122,18 +122,6 @@ def test_state_of_another_version_is_refused_by_name(launcher: Launcher) -> None
     )
 
 
-def test_a_component_that_ends_ends_the_cluster_with_its_name(launcher: Launcher) -> None:
-    cluster = launcher.start("broken")
-    (scheduler,) = processes_with(f"{state_of(launcher, 'broken')}/pki/kube-scheduler.conf")
-    os.kill(scheduler, signal.SIGKILL)
-    until(lambda: start_time(cluster.holder), lambda born: born is None, what="the cluster to end", seconds=10)
-    with pytest.raises(ClusterLost) as caught:
-        cluster.check()
-    assert str(caught.value).startswith("the cluster 'broken' has ended: kube-scheduler ended with status -9; its log ")
-    assert_nothing_left(launcher, "broken")
-    cluster.stop()
-
-
 def test_interrupting_a_start_leaves_nothing(launcher: Launcher) -> None:
     def interrupt(text: str) -> None:
         if text.startswith("waiting for kube-apiserver"):

@@ -1,0 +1,125 @@
+"""Any process of a cluster is killed, and the cluster goes on; on a cluster of this module's own."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusters.embedded.backend import EmbeddedCluster
+from clusters.process import CommandFailed, descendants
+from clusters.wait import until
+from tests.conftest import Kubectl, Launcher
+
+pytestmark = pytest.mark.cluster
+ONE_NODE = "nodes: [{name: only, gpus: {model: NVIDIA-L4, count: 1, source: simulated}}]"
+PODS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: lasting}
+spec:
+  containers:
+    - {name: main, image: busybox, command: [sleep, "600"]}
+"""
+COMPONENTS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "coredns",
+    "volume-provisioner",
+    "metrics-server",
+)
+
+
+@pytest.fixture(scope="module")
+def cluster(launcher: Launcher) -> Iterator[EmbeddedCluster]:
+    cluster = launcher.start("mended", text=ONE_NODE)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def kubectl(cluster: EmbeddedCluster) -> Kubectl:
+    kubectl = Kubectl(cluster)
+    kubectl("create", "-f", "-", stdin=PODS)
+    kubectl.phase("lasting", "Running")
+    return kubectl
+
+
+def running(cluster: EmbeddedCluster, name: str) -> list[int]:
+    """Process ids of a component of the cluster."""
+    found = []
+    for pid in descendants(cluster.holder):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if Path(words[0].decode()).name == name or name.encode() in words:
+            found.append(pid)
+    return found
+
+
+def one(cluster: EmbeddedCluster, name: str) -> int:
+    (pid,) = until(lambda: running(cluster, name), lambda found: len(found) == 1, what=f"{name} to run", seconds=30)
+    return pid
+
+
+def kill(cluster: EmbeddedCluster, name: str) -> None:
+    """Kills a component and waits until another runs in its place."""
+    before = one(cluster, name)
+    os.kill(before, signal.SIGKILL)
+    until(
+        lambda: running(cluster, name),
+        lambda now: bool(now) and before not in now,
+        what=f"{name} to return",
+        seconds=30,
+    )
+
+
+def answers(kubectl: Kubectl) -> str:
+    try:
+        return kubectl("get", "--raw", "/readyz")
+    except CommandFailed as error:
+        return str(error)
+
+
+def test_every_program_of_the_control_plane_is_started_again(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
+    for name in COMPONENTS:
+        kill(cluster, name)
+    until(lambda: answers(kubectl), lambda said: said == "ok", what="the API server to be ready", seconds=60)
+    kubectl("create", "deployment", "after", "--image=busybox", "--", "sleep", "600")
+    kubectl("rollout", "status", "deployment/after", "--timeout=60s")
+    assert [each.name for each in cluster.restarts()] == list(COMPONENTS)
+    assert {each.status for each in cluster.restarts()} == {-signal.SIGKILL}
+    cluster.check()
+
+
+def test_pods_live_on_while_their_kubelet_is_killed(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
+    before = kubectl.get("pod", "lasting")["status"]["containerStatuses"][0]
+    kill(cluster, "kubelet")
+    kubectl("create", "deployment", "then", "--image=busybox", "--", "sleep", "600")
+    kubectl("rollout", "status", "deployment/then", "--timeout=60s")
+    assert kubectl.get("pod", "lasting")["status"]["containerStatuses"][0]["containerID"] == before["containerID"]
+    assert cluster.restarts()[-1].name == "kubelet of node only"
+
+
+def test_a_killed_runtime_takes_its_containers_along_and_the_kubelet_starts_them_again(
+    cluster: EmbeddedCluster, kubectl: Kubectl
+) -> None:
+    before = kubectl.get("pod", "lasting")["status"]["containerStatuses"][0]
+    kill(cluster, "clusters.embedded.node")
+    kubectl.wait_for(
+        lambda: kubectl.get("pod", "lasting")["status"]["containerStatuses"][0],
+        lambda now: now["restartCount"] > before["restartCount"] and "running" in now["state"],
+        "the container to be started again",
+    )
+    assert cluster.restarts()[-1].name == "node only"
+    gpus = kubectl.get("node", "only")["status"]["allocatable"]
+    kubectl.wait_for(
+        lambda: kubectl.get("node", "only")["status"]["allocatable"],
+        lambda now: now["nvidia.com/gpu"] == "1",
+        f"the GPU to be offered again, not {gpus}",
+    )
