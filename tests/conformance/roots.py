@@ -86,10 +86,10 @@ def _fill(root: Path, wanted: Root, packages: Sequence[Path]) -> None:
     for path, text in wanted.files.items():
         (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (root / path[1:]).write_text(text)
-    for path, target in wanted.links.items():
-        _link(root / path[1:], target)
     if wanted.applets:
         _applets(root)
+    for path, target in wanted.links.items():
+        _link(root / path[1:], target)
 
 
 def _applets(root: Path) -> None:
