@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clusters.api import MachineError, Progress
 from clusters.embedded import build
-from clusters.process import CommandFailed, run, stream
+from clusters.process import CommandFailed, stream
 
 SOURCES = Path(__file__).with_name("kubernetes")
 SUITE = "e2e.test"
@@ -44,13 +44,6 @@ def programs(cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
         if not folder.is_dir():
             _build(folder, env, progress)
     return folder
-
-
-def kubernetes(env: Mapping[str, str], cache: Path) -> Path:
-    """Folder of the sources of the pinned Kubernetes, for the files that some images hold."""
-    go = build.find_go(cache, env, lambda _: None)
-    listed = run([go, "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"], cwd=SOURCES, env=_go_env(env))
-    return Path(listed.strip())
 
 
 def digest() -> str:

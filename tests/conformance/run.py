@@ -25,6 +25,8 @@ from tests.conformance import programs, roots, suite
 
 IMAGES = Path(__file__).with_name("images.toml")
 RESULTS = Path(__file__).parents[2] / "results" / "conformance"
+HOST_PATHS = ("/etc/hosts",)
+"""What the suite mounts from its nodes."""
 _DONE = re.compile(r"• (\[FAILED\]|\[\d)")
 
 
@@ -98,22 +100,21 @@ def start(built: Path, kubernetes: Path, nodes: int, env: Mapping[str, str], pro
     list_file = prepare.prepare((), cache, env, progress)
     return backend.start(
         "conformance",
-        ClusterSpec(nodes=tuple(NodeSpec(name=f"node-{number}") for number in range(1, nodes + 1))),
+        ClusterSpec(tuple(NodeSpec(name=f"node-{number}") for number in range(1, nodes + 1)), HOST_PATHS),
         programs=kubernetes,
         images=list_file,
-        added=additions.read([images(built, kubernetes, cache / "conformance", env, progress)]),
+        added=additions.read([images(built, kubernetes, cache / "conformance", progress)]),
         env=env,
         progress=progress,
     )
 
 
-def images(built: Path, kubernetes: Path, cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
+def images(built: Path, kubernetes: Path, cache: Path, progress: Progress) -> Path:
     """The file of the suite's images, filled in for this machine."""
     filled = {
         "{bin}": built,
         "{kubernetes}": kubernetes / "bin",
         "{roots}": roots.make(cache, progress),
-        "{sources}": programs.kubernetes(env, cache),
     }
     text = IMAGES.read_text()
     for name, place in filled.items():

@@ -32,9 +32,9 @@ class Lines:
         return entries
 
     def end(self) -> list[tuple[str, bytes]]:
-        """What is left when the stream ends without a newline."""
+        """What is left when the stream ends without a newline, which is not added: a termination message has none."""
         rest, self._rest = self._rest, b""
-        return [("F", rest)] if rest else []
+        return [("P", rest)] if rest else []
 
 
 def _split(line: bytes) -> list[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ refused by name, except what the cluster's traits list as not enforced.
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +50,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     shm: Path
     roots: tuple[Path, ...]
     host_paths: tuple[Path, ...]
+    image_volumes: dict[str, Image]
     users: Literal["real", "mapped"]
 
 
@@ -68,9 +69,15 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     own = [Mount(str(around.folder / path.rpartition("/")[2]), path, read_only=True) for path in files]
     own += [Mount(str(file), path, read_only=True) for path, file in around.pod_files.items()]
     own += [Mount(str(around.shm), "/dev/shm", read_only=False)]  # noqa: S108 - a folder inside the container
-    own += [Mount(bind.source, bubblewrap.normal(bind.target), read_only=True) for bind in image.binds]
+    own += [Mount(bind.source, bind.target, read_only=True) for bind in image.binds]
+    own = [msgspec.structs.replace(mount, target=_target(image, mount.target)) for mount in own]
     envs = {item.key: os.fsdecode(item.value) for item in config.envs}
-    asked = [volume(name, mount, around.roots, around.host_paths, image.root) for mount in config.mounts]
+    asked = [
+        image_volume(name, mount, image, around.image_volumes)
+        if mount.image.image
+        else volume(name, mount, image, around.roots, around.host_paths)
+        for mount in config.mounts
+    ]
     refuse_ways_out(name, asked)
     taken = {mount.target for mount in asked}
     box = Box(
@@ -128,18 +135,34 @@ def terminal_type(config: Message) -> dict[str, str]:
     return {"TERM": "xterm"} if config.tty else {}
 
 
-def volume(
-    container: str, mount: Message, roots: Iterable[Path], host_paths: Iterable[Path], image_root: str = ""
-) -> Mount:
+def image_volume(container: str, mount: Message, image: Image, known: Mapping[str, Image]) -> Mount:
+    """A mount of the root folder of another image, or of what `image_sub_path` names in it, read-only.
+
+    Raises:
+        Refused: that image has no root folder of its own, or no such path in it.
+    """
+    source, target = known.get(mount.image.image), _target(image, mount.container_path)
+    if source is None or not source.root:
+        raise Refused(
+            f"container {container!r} mounts the image {mount.image.user_specified_image or mount.image.image} at "
+            f"{target}, which has no root folder of its own; add one with a root, see `gpulab up --images`"
+        )
+    path = source.root + inside(Path(source.root), mount.image_sub_path)
+    if not Path(path).exists():
+        raise Refused(
+            f"container {container!r} mounts {mount.image_sub_path} of the image {source.reference} at {target}, "
+            "which is not in it"
+        )
+    return Mount(path, target, read_only=True)
+
+
+def volume(container: str, mount: Message, image: Image, roots: Iterable[Path], host_paths: Iterable[Path]) -> Mount:
     """A mount that the kubelet asks for, with the real paths of its source and, in the image's root, of its target.
 
     Raises:
         Refused: the source is a host folder that cluster.yaml does not allow, is not there, or the target cannot be.
     """
-    target = bubblewrap.normal(mount.container_path)
-    target = bubblewrap.normal(inside(Path(image_root), target)) if image_root else target
-    if not mount.host_path:
-        raise Refused(f"container {container!r} mounts an image at {target}; the embedded cluster has no image volumes")
+    target = _target(image, mount.container_path)
     source, allowed = Path(mount.host_path).resolve(), tuple(host_paths)
     if not any(source.is_relative_to(root.resolve()) for root in (*roots, *allowed)):
         listed = ", ".join(map(str, allowed)) or "empty"
@@ -157,7 +180,7 @@ def volume(
             f"container {container!r} mounts a volume at {target}; a container's /proc is the kernel's own, so choose "
             "another mountPath"
         )
-    if top in ({"sys"} if image_root else {"usr", "sys"}) and not Path(target).exists():
+    if top in ({"sys"} if image.root else {"usr", "sys"}) and not Path(target).exists():
         raise Refused(
             f"container {container!r} mounts a volume at {target}; /{top} is the machine's own, read-only, and has no "
             "such folder, so choose another mountPath"
@@ -212,6 +235,12 @@ def _files(uid: int, gid: int) -> dict[str, str]:
         "/etc/group": "".join(f"{line}\n" for line in groups.values()),
         "/etc/nsswitch.conf": _NSSWITCH,
     }
+
+
+def _target(image: Image, path: str) -> str:
+    """A container's path as it is mounted on: without links, which bubblewrap would follow outside."""
+    plain = bubblewrap.normal(path)
+    return bubblewrap.normal(inside(Path(image.root), plain)) if image.root else plain
 
 
 def _has(image: Image, path: str) -> bool:

@@ -195,7 +195,7 @@ class RuntimeService(Events, Streaming):
         folder = Path(self._config.state) / "containers" / id_
         return Container(
             id_,
-            plan(config, image, self._around(pod, folder)),
+            plan(config, image, self._around(pod, config, folder)),
             config=config,
             image=image,
             pod=pod.id,
@@ -215,9 +215,10 @@ class RuntimeService(Events, Streaming):
             return self._running(options.target_id, "no container can join its processes")[1]
         return pod.first
 
-    def _around(self, pod: Sandbox, folder: Path) -> Surroundings:
+    def _around(self, pod: Sandbox, config: Message, folder: Path) -> Surroundings:
         kubelet = Path(self._config.kubelet) / "pods" / pod.config.metadata.uid
         logs = [Path(pod.config.log_directory)] if pod.config.log_directory else []
+        named = [mount.image.image for mount in config.mounts if mount.image.image]
         return Surroundings(
             system=self._system,
             hostname=pod.hostname,
@@ -226,6 +227,7 @@ class RuntimeService(Events, Streaming):
             shm=pod.shm,
             roots=(kubelet, *logs),
             host_paths=tuple(map(Path, self._config.host_paths)),
+            image_volumes={name: found for name in named if (found := self._images.find(name))},
             users=self._users,
         )
 

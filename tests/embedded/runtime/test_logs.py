@@ -21,7 +21,7 @@ def test_lines_are_cut_where_they_end() -> None:
 def test_the_rest_without_a_newline_is_kept() -> None:
     lines = Lines()
     assert lines.feed(b"rest") == []
-    assert lines.end() == [("F", b"rest")]
+    assert lines.end() == [("P", b"rest")]
     assert lines.end() == []
 
 
@@ -56,7 +56,7 @@ def test_both_streams_reach_the_file(tmp_path: Path) -> None:
     log.close()
     err.data_received(b"late\n")
     when = "1970-01-01T00:00:00.000000000Z"
-    assert (tmp_path / "c.log").read_text() == f"{when} stdout F a\n{when} stderr F no\n{when} stdout F b\n"
+    assert (tmp_path / "c.log").read_text() == f"{when} stdout F a\n{when} stderr F no\n{when} stdout P b\n"
     assert (out.last, out.ended.is_set(), err.ended.is_set()) == (b"b", True, False)
 
 

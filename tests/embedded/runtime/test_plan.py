@@ -14,6 +14,7 @@ from clusters.embedded.runtime.plan import (
     Plan,
     Surroundings,
     environment,
+    image_volume,
     plan,
     program,
     refuse_ways_out,
@@ -33,6 +34,7 @@ def around(tmp_path: Path) -> Surroundings:
         shm=Path("/p/shm"),
         roots=(tmp_path,),
         host_paths=(),
+        image_volumes={},
         users="real",
     )
 
@@ -112,7 +114,6 @@ def test_what_is_not_offered_is_refused_by_name(cri: Api, tmp_path: Path, securi
 @pytest.mark.parametrize(
     ("target", "source", "sentence"),
     [
-        ("/x", "", "container 'c' mounts an image at /x; the embedded cluster has no image volumes"),
         ("/", "{}", "container 'c' mounts a volume at /; mount it at a folder below"),
         ("/x", "{}/none", "container 'c' mounts the host folder {}/none, which does not exist"),
         (
@@ -138,15 +139,46 @@ def test_what_is_not_offered_is_refused_by_name(cri: Api, tmp_path: Path, securi
 def test_mounts_that_cannot_be(cri: Api, tmp_path: Path, target: str, source: str, sentence: str) -> None:
     mount = cri.Mount(container_path=target, host_path=source.format(tmp_path))
     with pytest.raises(Refused) as caught:
-        volume("c", mount, (tmp_path,), ())
+        volume("c", mount, IMAGE, (tmp_path,), ())
     assert str(caught.value) == sentence.format(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mount", "sentence"),
+    [
+        (
+            {"image": {"image": "vllm:1"}},
+            "container 'c' mounts the image vllm:1 at /x, which has no root folder of its own; add one with a root, "
+            "see `gpulab up --images`",
+        ),
+        (
+            {"image": {"image": "data:1"}, "image_sub_path": "no/such"},
+            "container 'c' mounts no/such of the image data:1 at /x, which is not in it",
+        ),
+    ],
+)
+def test_image_volumes_that_cannot_be(cri: Api, tmp_path: Path, mount: Message, sentence: str) -> None:
+    known = {"vllm:1": IMAGE, "data:1": Image("data:1", "sha256:2", root=str(tmp_path))}
+    with pytest.raises(Refused) as caught:
+        image_volume("c", cri.Mount(container_path="/x", **mount), IMAGE, known)
+    assert str(caught.value) == sentence
+
+
+def test_an_image_volume_is_a_folder_of_the_images_root(cri: Api, tmp_path: Path) -> None:
+    (tmp_path / "models" / "v1").mkdir(parents=True)
+    (tmp_path / "latest").symlink_to("/models/v1")
+    known = {"data:1": Image("data:1", "sha256:2", root=str(tmp_path))}
+    mount = cri.Mount(container_path="/x", image={"image": "data:1"}, image_sub_path="latest")
+
+    assert image_volume("c", mount, IMAGE, known) == Mount(f"{tmp_path}/models/v1", "/x", read_only=True)
 
 
 def test_a_link_out_of_an_allowed_folder_is_not_followed(cri: Api, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "link").symlink_to("/etc")
+    mount = cri.Mount(container_path="/x", host_path=str(tmp_path / "data/link"))
     with pytest.raises(Refused, match=r"does not allow; add it to hostPaths"):
-        volume("c", cri.Mount(container_path="/x", host_path=str(tmp_path / "data/link")), (), (tmp_path / "data",))
+        volume("c", mount, IMAGE, (), (tmp_path / "data",))
 
 
 def test_a_mount_is_not_made_through_a_link_out_of_a_volume(tmp_path: Path) -> None:

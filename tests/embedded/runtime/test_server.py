@@ -53,7 +53,7 @@ def test_output_and_exit_code_come_back(node: Node) -> None:
     assert (status.exit_code, status.reason, status.message) == (3, "Error", "")
     assert status.created_at <= status.started_at <= status.finished_at
     rows = [line.split(" ", 1)[1] for line in Path(status.log_path).read_text().splitlines()]
-    assert sorted(rows) == ["stderr F err", "stdout F last", "stdout F out"]
+    assert sorted(rows) == ["stderr F err", "stdout F out", "stdout P last"]
 
 
 def test_success_is_completed(node: Node) -> None:
