@@ -204,7 +204,7 @@ def test_a_mount_is_not_made_through_a_link_out_of_a_volume(tmp_path: Path) -> N
 
 def test_mounts_for_the_node_are_refused(cri: Api, tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
-        volume("c", cri.Mount(container_path="/x", host_path=str(tmp_path), propagation=2), (tmp_path,), ())
+        volume("c", cri.Mount(container_path="/x", host_path=str(tmp_path), propagation=2), IMAGE, (tmp_path,), ())
     assert str(caught.value) == (
         "container 'c' mounts /x with mountPropagation Bidirectional; no container makes mounts for its node here, so "
         "leave it out or use --cluster kind"
