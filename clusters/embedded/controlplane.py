@@ -119,6 +119,7 @@ def proxy_config(client: Path, node: str) -> dict[str, Any]:
         "hostnameOverride": node,
         "clusterCIDR": network.PODS,
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        "nodePortAddresses": [network.NODES],  # by default the first node's alone, as there is one kube-proxy for all
         "nftables": {"minSyncPeriod": "50ms", "syncPeriod": "30s"},
         "metricsBindAddress": "127.0.0.1:10249",
         "healthzBindAddress": "127.0.0.1:10256",

@@ -20,6 +20,7 @@ API_SERVICE = "10.96.0.1"
 """The API server's own Service: the first address of SERVICES (Kubernetes decides that)."""
 
 DNS_SERVICE = "10.96.0.10"
+NODES = "172.30.0.0/24"
 PODS = "10.244.0.0/16"
 DOMAIN = "cluster.local"
 MOST_NODES = 250
@@ -46,7 +47,7 @@ def set_up(nodes: int) -> None:
         "link set lo up",
         "link add nodes type bridge",
         "link set nodes up",
-        f"addr add {API}/24 dev nodes",
+        f"addr add {API}/{NODES.partition('/')[2]} dev nodes",
         "route add default dev nodes",
         *addresses,
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 
@@ -144,12 +144,10 @@ class Space:
         return self.log(pod)
 
     def log(self, pod: str, **options: Any) -> str:
-        """What a pod has printed so far."""
-        path = f"/api/v1/namespaces/{self.name}/pods/{pod}/log"
-        answer = self.subject.api.call_api(
-            path, "GET", query_params=list(options.items()), auth_settings=["BearerToken"], _preload_content=False
-        )
-        return str(answer[0].data.decode())
+        """What a pod has printed so far; `options` are those of CoreV1Api.read_namespaced_pod_log."""
+        core = CoreV1Api(self.subject.api)
+        answer = core.read_namespaced_pod_log(pod, self.name, _preload_content=False, **options)
+        return str(answer.data.decode())
 
     def run(self, name: str, *command: str, **spec: Any) -> str:
         """What a pod prints that runs a command to its end."""
