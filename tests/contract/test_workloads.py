@@ -49,9 +49,7 @@ def test_a_pod_of_a_stateful_set_comes_back_under_its_name(space: Space) -> None
     space.delete("Pod", "stable-0")
     again = until(
         lambda: space.find("Pod", label_selector="app=stable"),
-        lambda found: [
-            each for each in found if is_ready(each) and each["metadata"]["uid"] != first["metadata"]["uid"]
-        ],
+        lambda found: any(is_ready(each) and each["metadata"]["uid"] != first["metadata"]["uid"] for each in found),
         what="another stable-0",
         seconds=SECONDS,
     )
@@ -179,7 +177,7 @@ def condition(found: Object, kind: str) -> Object:
 def test_a_node_is_cordoned_and_drained(space: Space) -> None:
     node = space.find("Node")[-1]["metadata"]["name"]
     key = unique("drained")
-    here = {"nodeSelector": {"kubernetes.io/hostname": node}, "tolerations": [{"operator": "Exists"}]}
+    here: Object = {"nodeSelector": {"kubernetes.io/hostname": node}, "tolerations": [{"operator": "Exists"}]}
     space.create(pod("stays-behind", SLEEP, labels={"drain": key}, **here))
     space.phase("stays-behind", "Running")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clusters.embedded.backend import EmbeddedCluster
-from clusters.process import run
+from clusters.process import CommandFailed, run
 from tests.conftest import Kubectl
 
 pytestmark = pytest.mark.cluster
@@ -42,15 +42,6 @@ def test_nodes_are_ready_and_carry_what_cluster_yaml_says(kubectl: Kubectl) -> N
     assert labels["karpenter.sh/capacity-type"] == "spot"
     assert nodes["gpu-1"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
     assert "nvidia.com/gpu" not in nodes["system"]["status"]["capacity"]
-
-
-def test_a_pod_runs_to_its_end_with_its_exit_code_and_log(kubectl: Kubectl) -> None:
-    kubectl("apply", "-f", "-", stdin=pod("ends", "echo out; echo err >&2; exit 7"))
-    found = kubectl.phase("ends", "Failed")
-    state = found["status"]["containerStatuses"][0]["state"]["terminated"]
-    assert (state["exitCode"], state["reason"]) == (7, "Error")
-    assert sorted(kubectl("logs", "ends").split()) == ["err", "out"]
-    kubectl("delete", "pod", "ends")
 
 
 def test_pods_reach_each_other_by_service_name_and_nothing_outside(kubectl: Kubectl) -> None:
@@ -111,6 +102,21 @@ def test_an_unknown_image_is_an_error_that_says_what_to_do(kubectl: Kubectl) -> 
     )
     assert "python:3" in waiting["message"]
     kubectl("delete", "pod", "unknown")
+
+
+def test_resizing_a_running_pod_is_refused_with_a_sentence(kubectl: Kubectl) -> None:
+    kubectl(
+        "apply", "-f", "-", stdin=pod("resized", "sleep 600", container={"resources": {"requests": {"cpu": "10m"}}})
+    )
+    kubectl.phase("resized", "Running")
+    asked = json.dumps({"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": "20m"}}}]}})
+    with pytest.raises(CommandFailed) as caught:
+        kubectl("patch", "pod", "resized", "--subresource=resize", "--patch", asked)
+    assert caught.value.output.strip().endswith(
+        "asked to change the resources of a running pod, which the embedded cluster does not offer; delete the pod and "
+        "create it anew with other resources"
+    )
+    kubectl("delete", "pod", "resized")
 
 
 def test_a_container_has_no_power_over_the_cluster(kubectl: Kubectl) -> None:
