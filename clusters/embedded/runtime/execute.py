@@ -14,7 +14,8 @@ from clusters.embedded.runtime.errors import TimedOut
 from clusters.embedded.runtime.launch import BROUGHT, Launcher
 from clusters.embedded.runtime.spawn import Running
 
-_MOST = 16 * 1024 * 1024  # bytes of output kept, as the CRI asks; the rest is dropped
+_MOST = 16 * 1024 * 1024 - 4096
+"""Bytes of output kept, the rest is dropped: the CRI asks for 16 MiB, and the kubelet takes no longer answer."""
 _LINGER = 1.0  # seconds that a process left behind may hold the output open after the command ended
 
 
@@ -77,4 +78,4 @@ async def run(argv: Sequence[str], seconds: float | None, shown: str) -> Output:
         process.kill()
         await process.wait()
         process.close()
-    return Output(bytes(stdout.data), bytes(stderr.data), status)
+    return Output(bytes(stdout.data), bytes(stderr.data[: _MOST - len(stdout.data)]), status)

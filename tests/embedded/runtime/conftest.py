@@ -186,7 +186,8 @@ def node(
             interval=0.01,
         )
         assert child.status() is None, tail(folder / "log")
-        with grpc.insecure_channel(f"unix:{folder / 's'}") as channel:
+        most = [("grpc.max_receive_message_length", 16 * 1024 * 1024)]  # as the kubelet's
+        with grpc.insecure_channel(f"unix:{folder / 's'}", most) as channel:
             yield Node(cri, folder, channel)
     finally:
         child.stop()

@@ -195,49 +195,21 @@ def test_without_grace_it_is_killed(node: Node) -> None:
     assert node.status(container).exit_code == 137
 
 
+def test_a_container_that_ended_is_not_started_again_and_one_that_runs_can_be_removed(node: Node) -> None:
+    api, pod = node.api, node.pod("once")
+    container = node.start(pod, ["true"], "first")
+    node.ended(container)
+    said = grpc.StatusCode.FAILED_PRECONDITION, f"container {container!r} was already started"
+    assert refusal(lambda: node.runtime.StartContainer(api.StartContainerRequest(container_id=container))) == said
+    container = node.start(pod, ["sleep", "1000"], "second")
+    node.runtime.RemoveContainer(api.RemoveContainerRequest(container_id=container))
+    assert refusal(lambda: node.status(container))[0] == grpc.StatusCode.NOT_FOUND
+
+
 def test_the_stop_signal_can_be_chosen(node: Node) -> None:
     container = node.start(node.pod("chosen"), ["sleep", "1000"], stop_signal=node.api.SIGNAL_SIGUSR1)
     node.runtime.StopContainer(node.api.StopContainerRequest(container_id=container, timeout=10))
     assert node.status(container).exit_code == 128 + 10
-
-
-def test_a_command_runs_in_the_container_with_its_rights(node: Node) -> None:
-    container = node.start(
-        node.pod("probed"), ["sleep", "1000"], envs=[{"key": "a.b", "value": b"c"}], working_dir="/tmp"
-    )
-    script = "pwd; hostname; id -u; grep -E '^(Cap(Eff|Bnd)|NoNewPrivs)' /proc/self/status; echo no >&2; exit 7"
-    done = node.runtime.ExecSync(node.api.ExecSyncRequest(container_id=container, cmd=["sh", "-c", script]))
-    shown = node.runtime.ExecSync(node.api.ExecSyncRequest(container_id=container, cmd=["env"])).stdout.decode()
-    rows = done.stdout.decode().splitlines()
-    assert (done.exit_code, done.stderr) == (7, b"no\n")
-    assert {"a.b=c", "HOSTNAME=probed"} <= set(shown.splitlines())
-    assert "SECRET_OF_THE_HOST" not in shown
-    rights = ["CapEff:\t00000000a80425fb", "CapBnd:\t00000000a80425fb", "NoNewPrivs:\t1"]
-    assert rows[-6:] == ["/tmp", "probed", "0", *rights]
-
-
-def test_a_command_of_another_user_holds_no_capabilities(node: Node) -> None:
-    security = {"run_as_user": {"value": 1000}}
-    container = node.start(node.pod("probed-user"), ["sleep", "1000"], linux={"security_context": security})
-    command = ["sh", "-c", "id -u; grep CapEff /proc/self/status"]
-    done = node.runtime.ExecSync(node.api.ExecSyncRequest(container_id=container, cmd=command))
-    assert done.stdout.split() == [b"1000", b"CapEff:", b"0000000000000000"]
-
-
-def test_exec_tells_a_signal_and_a_missing_program(node: Node) -> None:
-    container = node.start(node.pod("odd"), ["sleep", "1000"])
-    codes = [
-        node.runtime.ExecSync(node.api.ExecSyncRequest(container_id=container, cmd=command)).exit_code
-        for command in (["sh", "-c", "kill -9 $$"], ["no-such-program"])
-    ]
-    assert codes == [137, 127]
-
-
-def test_exec_needs_a_container_that_runs(node: Node) -> None:
-    container = node.create(node.pod("idle"), ["true"])
-    request = node.api.ExecSyncRequest(container_id=container, cmd=["true"])
-    said = f"container {container!r} does not run, so no command can be run in it"
-    assert refusal(lambda: node.runtime.ExecSync(request)) == (grpc.StatusCode.FAILED_PRECONDITION, said)
 
 
 def test_pods_reach_each_other(node: Node) -> None:
