@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clusters import places
 from clusters.api import MachineError
-from clusters.embedded import build
+from clusters.embedded import build, identities
 from clusters.process import CommandFailed, run, system_path
 
 PACKAGES = {
@@ -56,7 +56,7 @@ def machine(
     if which("bwrap"):
         found.append(_bubblewrap(run(["bwrap", "--version"])))
     if which("unshare"):
-        found.append(_namespaces(run, root))
+        found += [_namespaces(run, root), _users(run, root)]
     return found
 
 
@@ -93,6 +93,13 @@ def _bubblewrap(said: str) -> Finding:
     version = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
     remedy = "install a newer bubblewrap (Debian 12, Ubuntu 24.04 and later have one)"
     return Finding("bubblewrap 0.8 or later", version >= _OLDEST_BWRAP, said.strip(), remedy)
+
+
+def _users(run: Callable[[list[str]], str], root: bool) -> Finding:
+    if identities.kind(root=root, run=run) == "real":
+        return Finding("users of containers", True, "real")
+    more = "for real ones install uidmap and give yourself 65536 ids in /etc/subuid and /etc/subgid (usermod --help)"
+    return Finding("users of containers", True, f"one id stands for all of them; {more}")
 
 
 def _namespaces(run: Callable[[list[str]], str], root: bool) -> Finding:

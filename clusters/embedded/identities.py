@@ -6,7 +6,7 @@ range needs newuidmap (package uidmap) and 65536 ids for the user in /etc/subuid
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ _OWN = ("--user", "--map-root-user")
 _RANGE = (*_OWN, "--map-auto")
 
 
-def kind(*, root: bool, run: Callable[[Sequence[str]], str] = run) -> Users:
+def kind(*, root: bool, run: Callable[[list[str]], str] = run) -> Users:
     """Whether containers have ids of their own ("real"), or one id stands for all of them; found out by trying."""
     if root:
         return users(Path("/proc/self/uid_map").read_text())

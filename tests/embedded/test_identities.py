@@ -16,7 +16,7 @@ def test_a_range_of_subordinate_ids_makes_users_real() -> None:
         asked.append(argv)
         return "         0       1000          1\n         1     165536      65535\n"
 
-    assert identities.kind(root=False, run=answer) == "real"  # type: ignore[arg-type]  # it is asked with lists
+    assert identities.kind(root=False, run=answer) == "real"
     assert asked == [["unshare", "--user", "--map-root-user", "--map-auto", "cat", "/proc/self/uid_map"]]
     assert identities.unshare("real", root=False) == ["--user", "--map-root-user", "--map-auto"]
 

@@ -41,6 +41,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     `shm`: the pod's shared memory. `roots`: folders below which the kubelet's own mounts lie. `host_paths`: what
     cluster.yaml allows beside them.
     `users`: as in the cluster's traits, whether a container's ids are its own or one mapped id stands behind them.
+    `shares_processes`: whether it joins the PID namespace of others.
     """
 
     system: tuple[str, ...]
@@ -52,6 +53,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     host_paths: tuple[Path, ...]
     image_volumes: dict[str, Image]
     users: Literal["real", "mapped"]
+    shares_processes: bool = False
 
 
 def plan(config: Message, image: Image, around: Surroundings) -> Plan:
@@ -90,7 +92,7 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         masked_folders=masked_folders,
         read_only=security.read_only(security_context),
         read_only_root=security_context.readonly_rootfs,
-        mapped=around.users == "mapped" and (rights.uid, rights.gid) != (0, 0),
+        mapped=security.mapped(name, rights, around.users, shares=around.shares_processes),
         cwd=bubblewrap.normal(config.working_dir or image.working_dir),
         root=image.root,
     )

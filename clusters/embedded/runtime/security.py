@@ -39,6 +39,23 @@ def rights(name: str, security: Message, who: Account, users: Literal["real", "m
     )
 
 
+def mapped(name: str, rights: Rights, users: Literal["real", "mapped"], *, shares: bool) -> bool:
+    """Whether a container needs a user namespace of its own, for ids that only stand for the one there is.
+
+    Raises:
+        Refused: it does, and `shares` processes with others: it could not see them, for they belong to the one around.
+    """
+    if users == "real" or (rights.uid, rights.gid) == (0, 0):
+        return False
+    if shares:
+        raise Refused(
+            f"container {name!r} runs as user {rights.uid} and group {rights.gid} among the processes of others "
+            "(shareProcessNamespace or kubectl debug --target); an ordinary user's cluster needs a range of "
+            "subordinate ids for that (`gpulab doctor` tells), so run it as user 0"
+        )
+    return True
+
+
 def read_only(security: Message) -> tuple[str, ...]:
     """The paths that cannot be written, `GUARDED` whatever the pod asks."""
     return tuple(dict.fromkeys([*security.readonly_paths, *GUARDED]))

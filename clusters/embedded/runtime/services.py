@@ -195,7 +195,7 @@ class RuntimeService(Events, Streaming):
         folder = Path(self._config.state) / "containers" / id_
         return Container(
             id_,
-            plan(config, image, self._around(pod, config, folder)),
+            plan(config, image, self._around(pod, config, folder, shares_processes=beside is not None)),
             config=config,
             image=image,
             pod=pod.id,
@@ -215,7 +215,7 @@ class RuntimeService(Events, Streaming):
             return self._running(options.target_id, "no container can join its processes")[1]
         return pod.first
 
-    def _around(self, pod: Sandbox, config: Message, folder: Path) -> Surroundings:
+    def _around(self, pod: Sandbox, config: Message, folder: Path, *, shares_processes: bool) -> Surroundings:
         kubelet = Path(self._config.kubelet) / "pods" / pod.config.metadata.uid
         logs = [Path(pod.config.log_directory)] if pod.config.log_directory else []
         named = [mount.image.image for mount in config.mounts if mount.image.image]
@@ -229,6 +229,7 @@ class RuntimeService(Events, Streaming):
             host_paths=tuple(map(Path, self._config.host_paths)),
             image_volumes={name: found for name in named if (found := self._images.find(name))},
             users=self._users,
+            shares_processes=shares_processes,
         )
 
 

@@ -62,6 +62,32 @@ def test_a_port_of_the_node_leads_to_the_pod_until_it_is_gone(node: Node) -> Non
 
 
 @pytest.mark.cluster
+def test_the_protocol_decides_which_pod_a_port_leads_to(node: Node) -> None:
+    serve = """import socket, threading
+def datagrams():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("", 80))
+        print("up", flush=True)
+        while True:
+            _, address = server.recvfrom(99)
+            server.sendto(b"datagram", address)
+datagrams()
+"""
+    ports = [{"protocol": node.api.UDP, "host_port": 8080, "container_port": 80}]
+    server = node.pod("datagrams", port_mappings=ports)
+    log = Path(node.status(node.start(server, ["/usr/bin/python3", "-c", serve])).log_path)
+    until(log.read_text, lambda text: "up" in text, what="the server", seconds=5, interval=0.002)
+    asks = (
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.settimeout(5)\n"
+        "s.connect(('172.30.0.1', 8080))\ns.send(b'x')\nprint(s.recv(99).decode())"
+    )
+    options = {"network": node.api.NODE, "pid": node.api.CONTAINER}
+    on_node = node.pod("asks-on-node", linux={"security_context": {"namespace_options": options}})
+    assert node.run(on_node, ["/usr/bin/python3", "-c", asks]) == "datagram\n"
+    assert node.run(node.pod("asks-datagrams"), ["/usr/bin/python3", "-c", asks]) == "datagram\n"
+
+
+@pytest.mark.cluster
 def test_an_address_that_is_none_is_refused_and_leaves_no_pod(node: Node) -> None:
     before = sorted((node.folder / "state" / "pods").iterdir())
     ports = [{"host_port": 8080, "container_port": 80, "host_ip": "::1; drop"}]

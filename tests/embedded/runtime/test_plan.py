@@ -10,6 +10,7 @@ from clusters.embedded.protos import Api, Message
 from clusters.embedded.runtime.bubblewrap import Mount
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.images import Bind, Image
+from clusters.embedded.runtime.launch import Rights
 from clusters.embedded.runtime.plan import (
     Plan,
     Surroundings,
@@ -21,6 +22,7 @@ from clusters.embedded.runtime.plan import (
     stop_signal,
     volume,
 )
+from clusters.embedded.runtime.security import mapped
 
 IMAGE = Image("vllm:1", "sha256:0", ("serve",), ("--help",), {"A": "image", "B": "image"}, (Bind("/h/v", "/opt/v"),), 1)
 
@@ -200,6 +202,19 @@ def test_a_mount_is_not_made_through_a_link_out_of_a_volume(tmp_path: Path) -> N
             f"container 'c' mounts a volume at {target}; the volume at /data has a link there that leads out of it, so "
             "remove the link or choose another mountPath"
         )
+
+
+def test_a_mapped_user_cannot_join_the_processes_of_others() -> None:
+    assert not mapped("c", Rights(1000), "real", shares=True)
+    assert not mapped("c", Rights(), "mapped", shares=True)
+    assert mapped("c", Rights(1000), "mapped", shares=False)
+    with pytest.raises(Refused) as caught:
+        mapped("c", Rights(1000, 2000), "mapped", shares=True)
+    assert str(caught.value) == (
+        "container 'c' runs as user 1000 and group 2000 among the processes of others (shareProcessNamespace or "
+        "kubectl debug --target); an ordinary user's cluster needs a range of subordinate ids for that (`gpulab "
+        "doctor` tells), so run it as user 0"
+    )
 
 
 def test_mounts_for_the_node_are_refused(cri: Api, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from clusters.embedded import identities
+from clusters.wait import until
 
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
 STATUS = "grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Bnd)|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' '"
@@ -137,8 +138,14 @@ def test_containers_of_a_pod_that_asks_share_their_processes(node: Node) -> None
     script = "trap 'echo told; exit 3' TERM; (sleep 1001 &); while :; do sleep 0.01; done"
     served = node.start(pod, ["sh", "-c", script])
     looks = node.start(pod, ["sleep", "1000"], name="looks")
-    seen = exec_(node, looks, "ps -eo args")
-    assert {"sleep infinity", "sleep 1000", "sleep 1001"} <= set(seen.splitlines())
+    expected = {"sleep infinity", "sleep 1000", "sleep 1001"}
+    until(
+        lambda: set(exec_(node, looks, "ps -eo args").splitlines()),
+        expected.issubset,
+        what="all to run",
+        seconds=5,
+        interval=0.01,
+    )
     pid = exec_(node, looks, "pgrep -o -f '[t]rap'").strip()
     assert exec_(node, looks, f"cd /proc/{pid}/cwd; cat etc/hostname") == "processes\n"
     exec_(node, looks, f"kill {pid}")
