@@ -92,10 +92,17 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
 
 
 class ClusterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A lab's cluster.yaml: its nodes, and the host folders that pods may mount."""
+    """A lab's cluster.yaml.
+
+    Attributes:
+        nodes: its nodes.
+        host_paths: the host folders that pods may mount.
+        limits: what limits containers; "any" takes cgroups where they can be had, and watches processes elsewhere.
+    """
 
     nodes: tuple[NodeSpec, ...]
     host_paths: tuple[str, ...] = ()
+    limits: Literal["any", "cgroup-v1", "cgroup-v2", "watch"] = "any"
 
 
 class Traits(msgspec.Struct, frozen=True):

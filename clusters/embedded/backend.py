@@ -17,7 +17,8 @@ import msgspec
 
 from clusters import places
 from clusters.api import DNS_LABEL, ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
-from clusters.embedded import additions, holder, identities, network, state
+from clusters.embedded import additions, cgroups, holder, identities, network, state
+from clusters.embedded.cgroups import Kind
 from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.pki import write_private
 from clusters.embedded.runtime.images import Entry, entries
@@ -26,10 +27,8 @@ from clusters.process import Child, children, kill_for_certain, start_time, syst
 from clusters.wait import until
 
 NOT_ENFORCED = (
-    "limits of processors, memory, storage and processes",
     "AppArmor profiles",
     "NetworkPolicy",
-    "kubectl top",
 )
 
 
@@ -161,6 +160,7 @@ def start(
         StartError: a component did not come up.
     """
     check(spec, port)
+    limits = cgroups.choose(spec.limits, name)
     folder = places.clusters(env) / name
     with state.lock(folder) as lock, _door(port) as door:
         state.clear_stale(folder, progress)
@@ -175,13 +175,12 @@ def start(
             server=f"https://127.0.0.1:{door.getsockname()[1]}",
             door=door.fileno(),
             keep=_kept(spec, added, folder, programs, images.parent),
+            limits=limits,
         )
         child, reports = _start_holder(job, folder, lock, env, detached=detached)
         try:
-            with reports:
-                _follow(reports, child, folder, progress)
-            running = _describe(job, child.pid, detached=detached)
-            write_private(folder / "cluster.json", msgspec.json.encode(running))
+            _follow(reports, child, folder, progress)
+            running = _write_down(job, child.pid, detached=detached)
         except BaseException as error:
             _end(child)
             if isinstance(error, StartError):
@@ -201,6 +200,8 @@ def _start_holder(
     job: holder.Job, folder: Path, lock: IO[str], env: Mapping[str, str], *, detached: bool
 ) -> tuple[Child, IO[bytes]]:
     """Starts the holder, which inherits lock and door; returns it and the pipe on which it reports."""
+    cgroups.store(job.limits, folder)
+    cgroups.make(job.limits)
     reading, writing = os.pipe()
     reports = os.fdopen(reading, "rb")
     with os.fdopen(writing, "wb"):
@@ -235,15 +236,16 @@ def check(spec: ClusterSpec, port: int = 0) -> None:
     devices.assign(spec.nodes, nvml.find())
 
 
-def traits(spec: ClusterSpec) -> Traits:
-    """What is true of an embedded cluster made from `spec`."""
+def traits(spec: ClusterSpec, limits: Kind = "watch") -> Traits:
+    """What is true of an embedded cluster made from `spec`, whose containers are limited so."""
     users = identities.kind(root=_is_root())
+    unenforced = (*cgroups.NOT_ENFORCED[limits], *NOT_ENFORCED)
     return Traits(
         backend="embedded",
         level="L1",
         gpus=devices.kind(devices.assign(spec.nodes, nvml.find())),
         users=users,
-        not_enforced=(*NOT_ENFORCED, *(("supplementary groups and fsGroup",) if users == "mapped" else ())),
+        not_enforced=(*unenforced, *(("supplementary groups and fsGroup",) if users == "mapped" else ())),
     )
 
 
@@ -272,9 +274,9 @@ def _door(port: int) -> Iterator[socket.socket]:
         yield door
 
 
-def _describe(job: holder.Job, pid: int, *, detached: bool) -> state.Running:
-    """What is written down about the cluster whose holder has that outer process."""
-    return state.Running(
+def _write_down(job: holder.Job, pid: int, *, detached: bool) -> state.Running:
+    """Writes down what is to be known of the cluster whose holder has that outer process, and returns it."""
+    running = state.Running(
         name=job.name,
         pid=pid,
         started=start_time(pid) or 0,
@@ -282,9 +284,11 @@ def _describe(job: holder.Job, pid: int, *, detached: bool) -> state.Running:
         detached=detached,
         images=job.images,
         programs=job.programs,
-        traits=traits(job.spec),
+        traits=traits(job.spec, job.limits.kind),
         spec=job.spec,
     )
+    write_private(Path(job.state) / "cluster.json", msgspec.json.encode(running))
+    return running
 
 
 def _inner(outer: int) -> tuple[int, int]:
@@ -316,13 +320,14 @@ def _await_end(inner: tuple[int, int]) -> None:
 
 def _follow(reports: IO[bytes], child: Child, folder: Path, progress: Progress) -> None:
     """Passes on what the holder says until the cluster is ready."""
-    for line in reports:
-        report = msgspec.json.decode(line, type=holder.Report)
-        if report.ready:
-            return
-        if report.error:
-            raise StartError(f"the cluster did not start: {report.error}")
-        progress(report.say or "")
+    with reports:
+        for line in reports:
+            report = msgspec.json.decode(line, type=holder.Report)
+            if report.ready:
+                return
+            if report.error:
+                raise StartError(f"the cluster did not start: {report.error}")
+            progress(report.say or "")
     child.wait(5)
     raise StartError(
         f"the cluster did not start; its holder ended with status {child.status()}:\n{tail(folder / 'holder.log')}"

@@ -23,6 +23,7 @@ import msgspec
 
 from clusters.api import ClusterError, ClusterSpec
 from clusters.embedded import controlplane, network, node, state
+from clusters.embedded.cgroups import Limits
 from clusters.embedded.gpu import devices, nvml
 from clusters.embedded.supervisor import Supervisor, record
 from clusters.process import Child, run
@@ -53,6 +54,7 @@ class Job(msgspec.Struct, frozen=True):
     server: str
     door: int
     keep: tuple[str, ...]
+    limits: Limits = Limits()
     report: int = -1
 
 
@@ -131,7 +133,7 @@ def _bring_up(job: Job, supervisor: Supervisor, say: Callable[[str], None]) -> c
     plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
     offers = devices.assign(job.spec.nodes, nvml.find())
     described = [
-        node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths, gpus)
+        node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths, gpus, job.limits)
         for index, (spec, gpus) in enumerate(zip(job.spec.nodes, offers, strict=True), 1)
     ]
     for spec, file in zip(job.spec.nodes, described, strict=True):
@@ -172,9 +174,11 @@ def _shield_kernel_settings() -> None:
     A kubelet run by root writes KUBELET_SETTINGS unless it finds them so. The second, bare /proc is for the kernel's
     rule that a container may mount a /proc of its own only where it could see a whole one already.
     """
-    for name in ("proc", "settings"):
+    for name in ("proc", "sys", "settings"):
         (RUN / name).mkdir()
     run(["mount", "-t", "proc", "proc", str(RUN / "proc")])
+    # Containers see the devices of the cluster's network here, and none of the machine's cgroups.
+    run(["mount", "-t", "sysfs", "sysfs", str(RUN / "sys")])
     # bubblewrap forbids user namespaces inside a container through its own user namespace's limit, in sys/user.
     for place, mode in (("/proc/sys", "ro"), ("/proc/sys/net", "rw"), ("/proc/sys/user", "rw")):
         run(["mount", "--bind", place, place])

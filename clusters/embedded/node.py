@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from clusters.api import NodeSpec
-from clusters.embedded import network
+from clusters.embedded import cgroups, network
+from clusters.embedded.cgroups import Limits
 from clusters.embedded.controlplane import Files
 from clusters.embedded.gpu import devices, faults
 from clusters.embedded.pki import Pair, write_private
@@ -80,10 +81,11 @@ def kubelet_config(address: str, paths: Paths, authority: Path, serving: Pair, s
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "failSwapOn": False,
-        "localStorageCapacityIsolation": False,
+        "localStorageCapacityIsolation": True,
+        "volumeStatsAggPeriod": "10s",  # how soon an emptyDir above its limit is noticed
         "makeIPTablesUtilChains": False,
         # With events from the runtime, the end of a container is seen at once and not at the next look of each second.
-        "featureGates": {"EventedPLEG": True, "KubeletInUserNamespace": True},
+        "featureGates": {"EventedPLEG": True, "KubeletInUserNamespace": True, "PodAndContainerStatsFromCRI": True},
         "healthzPort": 0,
         "readOnlyPort": 0,
         "podLogsDir": str(paths.logs),
@@ -113,6 +115,7 @@ def describe(
     images: Path,
     host_paths: Sequence[str],
     gpus: devices.Offer,
+    limits: Limits,
 ) -> Path:
     """Writes all that the node's process needs, and returns the file that names the rest.
 
@@ -124,6 +127,7 @@ def describe(
         images: the list of images.
         host_paths: host folders that pods may mount.
         gpus: what it offers of its GPUs.
+        limits: how the cluster's containers are limited.
     """
     state = files.state / "nodes" / spec.name
     paths = Paths(state, run_folder / f"{spec.name}.sock")
@@ -148,19 +152,17 @@ def describe(
         host_paths=tuple(host_paths),
         launch=files.program("launch"),
         proc=str(run_folder / "proc"),
+        sys=str(run_folder / "sys"),
         kubelet=str(KUBELET),
         gpus=gpus,
         address=address,
         faults=str(faults.file(files.state, spec.name)),
+        limits=cgroups.below(limits, spec.name),
     )
     kubelet = [
         files.program("kubelet"),
-        f"--config={config_file}",
-        f"--kubeconfig={client}",
-        f"--hostname-override={spec.name}",
-        f"--node-ip={address}",
-        f"--cert-dir={state}",
-        f"--root-dir={KUBELET}",
+        *(f"--config={config_file}", f"--kubeconfig={client}", f"--cert-dir={state}", f"--root-dir={KUBELET}"),
+        *(f"--hostname-override={spec.name}", f"--node-ip={address}"),
         "--node-labels=" + ",".join(f"{key}={value}" for key, value in sorted(labels(spec, gpus).items())),
     ]
     job = Job(runtime, tuple(kubelet), str(paths.kubelet), str(files.state / RESTARTS))

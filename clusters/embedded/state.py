@@ -15,7 +15,7 @@ import msgspec
 
 from clusters import places
 from clusters.api import ClusterError, ClusterSpec, MachineError, Progress, Traits
-from clusters.embedded import identities
+from clusters.embedded import cgroups, identities
 from clusters.process import CommandFailed
 from clusters.wait import WaitTimeout, until
 
@@ -141,7 +141,8 @@ def keep_logs(folder: Path, env: Mapping[str, str]) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Removes a state folder, with folders in it that a container has made read-only."""
+    """Removes a state folder, with folders in it that a container has made read-only, and the cluster's cgroups."""
+    cgroups.remove(cgroups.stored(folder))
 
     def unlock(remove: Callable[[str], object], path: str, _: object) -> None:
         for place in (Path(path).parent, Path(path)):

@@ -52,6 +52,8 @@ class Box(msgspec.Struct, frozen=True):
     `root` is the folder that is its root, "" for an empty one with the machine's `system()` in it. `env` is all of its
     environment. `mapped`: it needs a user namespace of its own, in which its ids stand for the one that the runtime
     has. Masked paths, which must exist, read as nothing; `read_only` paths, which need not, cannot be written.
+    `joining` goes before a program that is to be under its limits. `cgroups`: where the container sees which folder of
+    its own; None leaves it the machine's. `sys` becomes its /sys.
     """
 
     system: tuple[str, ...]
@@ -66,6 +68,9 @@ class Box(msgspec.Struct, frozen=True):
     mapped: bool = False
     cwd: str = "/"
     root: str = ""
+    joining: tuple[str, ...] = ()
+    cgroups: tuple[Mount, ...] | None = None
+    sys: str = "/sys"
 
 
 def system(root: Path = Path("/")) -> tuple[str, ...]:
@@ -124,8 +129,8 @@ def _way_to(path: str) -> list[str]:
 
 def _tree(box: Box) -> list[str]:
     words = ["--bind", box.root, "/"] if box.root else _empty_root(box.system)
-    words += ["--ro-bind", "/sys", "/sys", "--dev", "/dev", "--proc", "/proc"]
-    words += ["--ro-bind", "/proc/sys", "/proc/sys"]
+    words += ["--ro-bind", box.sys, "/sys", "--dev", "/dev", "--proc", "/proc"]
+    words += ["--ro-bind", "/proc/sys", "/proc/sys", *_cgroups(box)]
     words += [] if box.mapped else ["--mqueue", "/dev/mqueue"]  # the user namespace around owns the IPC namespace
     for source, target in box.devices:
         words += [*_way_to(target), "--dev-bind", source, target]
@@ -148,3 +153,11 @@ def _empty_root(system: Sequence[str]) -> list[str]:
     for folder in _OPEN_FOLDERS:
         words += ["--perms", "1777", "--dir", folder]
     return [*words, "--symlink", "/run", "/var/run"]
+
+
+def _cgroups(box: Box) -> list[str]:
+    """The container's own cgroups in place of the machine's, read-only."""
+    if box.cgroups is None:
+        return []
+    binds = [word for mount in box.cgroups for word in ("--ro-bind", mount.source, mount.target)]
+    return ["--tmpfs", "/sys/fs/cgroup", *binds, "--remount-ro", "/sys/fs/cgroup"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from clusters.api import SpecError
+from clusters.embedded.cgroups import Limits
 from clusters.embedded.gpu.devices import Offer
 
 
@@ -28,9 +29,11 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kubelet: the kubelet's folder.
         launch: the program that is the last step into a container.
         proc: a /proc whose settings may be written, for those that are a pod's own.
+        sys: what containers have as their /sys.
         gpus: what the device plugin offers; without devices there is no plugin.
         address: the node's address, on which GPU telemetry is served.
         faults: the file that tells which simulated GPUs have failed.
+        limits: how containers are limited.
     """
 
     name: str
@@ -44,11 +47,13 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     launch: str
     proc: str = "/proc"
     added_images: str | None = None
+    sys: str = "/sys"
     host_paths: tuple[str, ...] = ()
     kubelet: str = "/var/lib/kubelet"
     gpus: Offer = Offer()
     address: str = "127.0.0.1"
     faults: str = ""
+    limits: Limits = Limits()
 
 
 def read(path: Path) -> NodeConfig:

@@ -22,6 +22,7 @@ import msgspec
 
 from clusters.embedded.protos import Message
 from clusters.embedded.runtime import bubblewrap, layer, members, terminal
+from clusters.embedded.runtime.cgroups import Group
 from clusters.embedded.runtime.errors import Refused, StartFailed
 from clusters.embedded.runtime.images import Image
 from clusters.embedded.runtime.launch import Launcher
@@ -31,6 +32,7 @@ from clusters.embedded.runtime.plan import Plan
 from clusters.embedded.runtime.spawn import Running
 from clusters.embedded.runtime.streams import Streams
 from clusters.embedded.runtime.terminal import Terminal
+from clusters.embedded.runtime.usage import Usage, listed, tree, written
 
 NICENESS = "10"
 """Containers yield to the cluster's own programs and to whoever measures them from outside, as they do where cgroups
@@ -61,15 +63,16 @@ class Container:
         beside: int | None = None,
         folder: Path,
         log: Path | None,
+        group: Group | None,
         programs: dict[str, str],
         now: Callable[[], int],
     ) -> None:
         """A container that is not started, from the CRI's ContainerConfig.
 
-        `pod` and `namespaces` are its pod's id and namespaces, `folder` is its own; `now` is nanoseconds since 1970.
-        It joins the PID namespace of the process `beside`, else it has its own.
+        `pod` and `namespaces` are its pod's id and namespaces, `folder` is its own, `group` its cgroup where there are
+        any; `now` is nanoseconds since 1970. It joins the PID namespace of the process `beside`, else it has its own.
         """
-        self.config, self.image = config, image
+        self.config, self.image, self.group = config, image, group
         self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
         self._namespaces, self._launcher, self._programs, self._now = namespaces, launcher, programs, now
         self._beside, self._mounts = beside, ""
@@ -80,12 +83,15 @@ class Container:
         self._exited = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._lowering: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self.state = State.CREATED
         self.created = now()
         self.started: int | None = None
         self.finished: int | None = None
         self.exit_code: int | None = None
         self.reason = self.message = ""
+        self._out_of_memory = False
+        self._cpu_ns = 0
         self.init: int | None = None
         self.at_end: list[Callable[[], None]] = []
 
@@ -144,6 +150,42 @@ class Container:
                 self._process.kill()
         await self._exited.wait()
 
+    def end(self, why: str = "", *, out_of_memory: bool = False) -> None:
+        """SIGKILL to all of it because it exceeds a limit; does not wait for its end."""
+        self._out_of_memory, self.message = out_of_memory, why
+        self._ending = asyncio.create_task(self.kill())
+
+    @property
+    def processes(self) -> list[Path]:
+        """The folder in /proc of each of its processes, bubblewrap's own too; empty while it does not run."""
+        if self.state is not State.RUNNING or self.init is None:
+            return []
+        return [each for each in listed(self._root) if not self._mounts or members.namespace(each) == self._mounts]
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of files in its root, where that is in memory."""
+        return written(self._root) if self.init and not self.image.root else 0
+
+    @property
+    def written(self) -> int:
+        """Bytes that it has written outside of volumes."""
+        return layer.size(self.folder) if self.image.root else self.in_memory
+
+    @property
+    def _root(self) -> Path:
+        return Path(f"/proc/{self.init}/root")  # house: the kernel's name for a process's root, no home folder
+
+    def usage(self) -> Usage | None:
+        """What its processes have used; None while it does not run."""
+        if self.state is not State.RUNNING or self.init is None:
+            return None
+        found = self.group.usage() if self.group else tree(self.processes, self.in_memory)
+        if found is None:
+            return None
+        self._cpu_ns = max(self._cpu_ns, found.cpu_ns)  # the time of a process that nobody waited for is lost
+        return msgspec.structs.replace(found, cpu_ns=self._cpu_ns)
+
     def reopen_log(self) -> None:
         """Goes on in a new log file.
 
@@ -161,6 +203,8 @@ class Container:
         if self.image.root:
             await layer.remove(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.group:
+            self.group.remove()
 
     async def _rooted(self) -> bubblewrap.Box:
         """Its box with a layer of its own over the image's root; where there can be none, with that read-only."""
@@ -195,7 +239,8 @@ class Container:
                 filtered=True,
                 report=tell,
             )
-            enter = [self._programs["nice"], "-n", NICENESS, *self._namespaces.entering(self._programs["nsenter"])]
+            enter = [*box.joining, self._programs["nice"], "-n", NICENESS]
+            enter += self._namespaces.entering(self._programs["nsenter"])
             passed = (*opened, user, self._launcher.descriptor)
             inner = tty.inner if tty else None
             argv = [*enter, *bwrap, "--", *last]
@@ -215,7 +260,7 @@ class Container:
         if about:
             self.init = json.loads(about)["child-pid"]
             if self._beside is not None:
-                self._mounts = members.namespace(self.init)
+                self._mounts = members.namespace(Path(f"/proc/{self.init}"))
 
     async def _follow(self, process: Running) -> None:
         code = await process.wait()
@@ -227,6 +272,8 @@ class Container:
             os.close(self._program)
             self._program = None
         self.exit_code, self.reason = code, "Error" if code else "Completed"
+        if self._out_of_memory or (self.group and self.group.out_of_memory()):
+            self.reason = "OOMKilled"
         self.started = self.started or self._now()
         self.state, self.finished, self.init = State.EXITED, self._now(), None
         self._exited.set()

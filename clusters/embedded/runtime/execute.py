@@ -50,7 +50,7 @@ def entering(
     """
     namespaces = ("--user", "--preserve-credentials", "--mount", "--net", "--pid", "--uts", "--ipc", "--root")
     last = launcher.argv(BROUGHT, box.rights, command, env=box.env, cwd=box.cwd, terminal=terminal)
-    return [*launcher.bringing, nsenter, f"--target={init}", *namespaces, "--", *last]
+    return [*box.joining, *launcher.bringing, nsenter, f"--target={init}", *namespaces, "--", *last]
 
 
 async def run(argv: Sequence[str], seconds: float | None, shown: str) -> Output:

@@ -14,17 +14,17 @@ from pathlib import Path
 _PAUSE = 0.001  # seconds between two looks
 
 
-def namespace(process: int) -> str:
-    """Names the mount namespace of a process; "" when it is gone, or is still in this program's own."""
+def namespace(process: Path) -> str:
+    """Names the mount namespace of the process with this folder in /proc; "" when it is gone, or in our own."""
     with contextlib.suppress(OSError):
-        found, own = (Path(f"/proc/{pid}/ns/mnt").readlink() for pid in (process, "self"))
+        found, own = (folder.joinpath("ns/mnt").readlink() for folder in (process, Path("/proc/self")))
         return "" if found == own else str(found)
     return ""
 
 
 async def kill(mounts: str) -> None:
     """SIGKILL to all processes in a mount namespace, until there is none."""
-    while found := [int(path.name) for path in Path("/proc").glob("[0-9]*") if namespace(int(path.name)) == mounts]:
+    while found := [int(path.name) for path in Path("/proc").glob("[0-9]*") if namespace(path) == mounts]:
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

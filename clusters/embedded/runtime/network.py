@@ -60,15 +60,15 @@ def attach(pod: str, address: str, process_id: int, *, ip: str) -> None:
 async def detach(pod: str, *, ip: str) -> None:
     """Removes the pod's devices, and with them its route; what is not there is no error."""
     with contextlib.suppress(process.CommandFailed):
-        await asyncio.to_thread(process.run, [ip, "link", "del", _device(pod)])
+        await asyncio.to_thread(process.run, [ip, "link", "del", device(pod)])
 
 
 def node_side(pod: str, address: str, process_id: int) -> str:
     """Commands for `ip -batch` in the node's namespace, the pod's being that of a process."""
     return (
-        f"link add {_device(pod)} address {_GATEWAY_MAC} type veth peer name eth0 netns {process_id}\n"
-        f"link set {_device(pod)} up\n"
-        f"route add {address}/32 dev {_device(pod)}\n"
+        f"link add {device(pod)} address {_GATEWAY_MAC} type veth peer name eth0 netns {process_id}\n"
+        f"link set {device(pod)} up\n"
+        f"route add {address}/32 dev {device(pod)}\n"
     )
 
 
@@ -84,5 +84,6 @@ def pod_side(address: str) -> str:
     )
 
 
-def _device(pod: str) -> str:
+def device(pod: str) -> str:
+    """The node's end of a pod's pair of devices."""
     return f"veth{pod[:11]}"  # 15 characters are the kernel's limit

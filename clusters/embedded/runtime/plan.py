@@ -42,6 +42,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     cluster.yaml allows beside them.
     `users`: as in the cluster's traits, whether a container's ids are its own or one mapped id stands behind them.
     `shares_processes`: whether it joins the PID namespace of others.
+    `joining`, `cgroups` and `sys`: as in Box.
     """
 
     system: tuple[str, ...]
@@ -54,6 +55,9 @@ class Surroundings(msgspec.Struct, frozen=True):
     image_volumes: dict[str, Image]
     users: Literal["real", "mapped"]
     shares_processes: bool = False
+    joining: tuple[str, ...] = ()
+    cgroups: tuple[Mount, ...] | None = None
+    sys: str = "/sys"
 
 
 def plan(config: Message, image: Image, around: Surroundings) -> Plan:
@@ -95,6 +99,9 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
         mapped=security.mapped(name, rights, around.users, shares=around.shares_processes),
         cwd=bubblewrap.normal(config.working_dir or image.working_dir),
         root=image.root,
+        joining=around.joining,
+        cgroups=around.cgroups,
+        sys=around.sys,
     )
     command = program(name, config.command, config.args, image)
     words = [*bubblewrap.arguments(box, 0), *box.env, *box.env.values(), *command, box.cwd]

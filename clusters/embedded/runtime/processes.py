@@ -1,34 +1,22 @@
-"""What the processes of a container have used, from the container's own /proc.
+"""What GPU telemetry asks of containers: what the one that holds a device has used.
 
-Place: GPU telemetry asks for it. Limits: the time of a process that ended without being waited for is lost; memory that
-processes share counts for each of them.
+Place: `server.py` gives it to `gpus.py`. Limits: those of `runtime/usage.py`.
 """
 
 import os
-from pathlib import Path
 
 from clusters.embedded.gpu.attribution import Holder
 from clusters.embedded.gpu.telemetry import Usage
 from clusters.embedded.runtime.container import Container, State
 from clusters.embedded.runtime.sandbox import Sandboxes
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
 
 def usage(container: Container) -> Usage | None:
     """What a container has used; None when it does not run."""
-    if container.init is None:
+    found = container.usage()
+    if found is None:
         return None
-    ticks = pages = 0
-    for process in Path(f"/proc/{container.init}/root/proc").glob("[0-9]*"):  # house: the kernel's name for a root
-        try:
-            after_name = (process / "stat").read_text().rpartition(")")[2].split()
-            pages += int((process / "statm").read_text().split()[1])
-        except (OSError, IndexError):  # it has ended
-            continue
-        ticks += sum(map(int, after_name[11:15]))  # utime, stime, cutime and cstime of proc(5)
-    return Usage(container.id, ticks / _TICKS, pages * _PAGE, cores(container))
+    return Usage(container.id, found.cpu_ns / 1e9, found.working_set, cores(container))
 
 
 def held(pods: Sandboxes, holder: Holder) -> Usage | None:

@@ -21,7 +21,7 @@ import grpc
 
 from clusters import process
 from clusters.api import SpecError
-from clusters.embedded import protos
+from clusters.embedded import cgroups, protos
 from clusters.embedded.runtime import (
     bubblewrap,
     errors,
@@ -32,6 +32,7 @@ from clusters.embedded.runtime import (
     processes,
     services,
     spawn,
+    watch,
 )
 from clusters.embedded.runtime.config import NodeConfig, read
 from clusters.embedded.runtime.launch import Launcher
@@ -63,6 +64,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     programs = {name: spawn.find(name) for name in _PROGRAMS}
     state = Path(config.state)
     _empty(state / "pods", state / "containers")
+    cgroups.renew(config.limits)  # a runtime before this one has left its own, whose containers ended with it
     api = protos.load(Path(config.descriptors) / "cri.binpb")
     known = images.load(Path(config.images), Path(config.added_images) if config.added_images else None)
     pods = Sandboxes(
@@ -97,8 +99,11 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     Path(config.socket).unlink(missing_ok=True)
     server = protos.server(Path(config.socket), *handlers)
     await server.start()
-    devices = gpus.serve(config, partial(processes.held, pods))
-    tasks = [_begin(each, stop) for each in (helper.keep(), Attaching(pods.container).serve(helper.attach), devices)]
+    parts = [helper.keep(), Attaching(pods.container).serve(helper.attach)]
+    parts.append(gpus.serve(config, partial(processes.held, pods)))
+    if config.limits.kind == "watch":
+        parts.append(watch.watch(pods))
+    tasks = [_begin(each, stop) for each in parts]
     try:
         await stop.wait()
     finally:

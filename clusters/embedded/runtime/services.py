@@ -1,9 +1,7 @@
 # ruff: noqa: D102, N802 - the methods have the names of the API, and are described there
 """The Container Runtime Interface: the kubelet's calls become calls to sandboxes and containers, and back.
 
-Place: `server.py` serves the two services. Limits: statistics are missing here, so they answer UNIMPLEMENTED; lists of
-statistics are empty, for the kubelet asks every few seconds and logs an error each time it gets one. Limits of CPU and
-memory are accepted and not enforced.
+Place: `server.py` serves the two services. Limits: there are no checkpoints, which answer UNIMPLEMENTED.
 """
 
 import os
@@ -16,6 +14,8 @@ import msgspec
 from clusters.embedded import protos
 from clusters.embedded.protos import Message
 from clusters.embedded.runtime import execute
+from clusters.embedded.runtime.bubblewrap import Mount
+from clusters.embedded.runtime.cgroups import Group, joining
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
@@ -24,12 +24,13 @@ from clusters.embedded.runtime.images import Image, Images
 from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.plan import Surroundings, plan
 from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes, shares_processes
+from clusters.embedded.runtime.stats import Rate, Statistics
 from clusters.embedded.runtime.streaming import Helper, Streaming
 
 NAME, VERSION = "gpulab", "0.1.0"
 
 
-class RuntimeService(Events, Streaming):
+class RuntimeService(Events, Streaming, Statistics):
     """Pod sandboxes and containers; a method is documented in the CRI's api.proto."""
 
     def __init__(
@@ -51,6 +52,8 @@ class RuntimeService(Events, Streaming):
         self._users, self._launcher = users, launcher
         self._api, self._config, self._images, self._pods = api, config, images, pods
         self._system, self._programs = system, programs
+        self._rate = Rate()
+        self._no_cgroups = () if Path("/sys/fs/cgroup").is_dir() else None
         self._helper, self._new_id, self._now = helper, new_id, now
         self._readers = set()
 
@@ -157,7 +160,13 @@ class RuntimeService(Events, Streaming):
         return self._api.ContainerStatusResponse(status=self._container_status(container), info=info)
 
     async def UpdateContainerResources(self, request: Message, _context: object) -> Message:
-        self._pods.container(request.container_id)
+        container = self._pods.container(request.container_id)
+        wanted = self._api.LinuxContainerResources()
+        wanted.CopyFrom(container.config.linux.resources)
+        wanted.MergeFrom(request.linux)  # what the kubelet does not name stays
+        if container.group:
+            container.group.limit(wanted)
+        container.config.linux.resources.CopyFrom(wanted)
         return self._api.UpdateContainerResourcesResponse()
 
     async def ReopenContainerLog(self, request: Message, _context: object) -> Message:
@@ -170,18 +179,6 @@ class RuntimeService(Events, Streaming):
         done = await execute.run(argv, request.timeout or None, " ".join(request.cmd))
         return self._api.ExecSyncResponse(stdout=done.stdout, stderr=done.stderr, exit_code=done.status)
 
-    async def ListContainerStats(self, _request: Message, _context: object) -> Message:
-        return self._api.ListContainerStatsResponse()
-
-    async def ListPodSandboxStats(self, _request: Message, _context: object) -> Message:
-        return self._api.ListPodSandboxStatsResponse()
-
-    async def ListMetricDescriptors(self, _request: Message, _context: object) -> Message:
-        return self._api.ListMetricDescriptorsResponse()
-
-    async def ListPodSandboxMetrics(self, _request: Message, _context: object) -> Message:
-        return self._api.ListPodSandboxMetricsResponse()
-
     async def _share_processes(self, pod: Sandbox) -> None:
         """Starts the container whose PID namespace those of a pod share; its process 1 reaps what they leave."""
         security = {"capabilities": {"drop_capabilities": ["ALL"]}, "seccomp": {"profile_type": 0}}
@@ -193,9 +190,19 @@ class RuntimeService(Events, Streaming):
     def _make(self, pod: Sandbox, config: Message, image: Image, beside: int | None) -> Container:
         id_ = self._new_id()
         folder = Path(self._config.state) / "containers" / id_
+        group = Group(self._config.limits, pod.config.metadata.uid, id_) if self._config.limits.folders else None
+        try:
+            if group:
+                group.limit(config.linux.resources)
+            around = self._around(pod, config, folder, group, shares_processes=beside is not None)
+            planned = plan(config, image, around)
+        except BaseException:
+            if group:
+                group.remove()
+            raise
         return Container(
             id_,
-            plan(config, image, self._around(pod, config, folder, shares_processes=beside is not None)),
+            planned,
             config=config,
             image=image,
             pod=pod.id,
@@ -204,6 +211,7 @@ class RuntimeService(Events, Streaming):
             beside=beside,
             folder=folder,
             log=Path(pod.config.log_directory, config.log_path) if config.log_path else None,
+            group=group,
             programs=self._programs,
             now=self._now,
         )
@@ -215,7 +223,9 @@ class RuntimeService(Events, Streaming):
             return self._running(options.target_id, "no container can join its processes")[1]
         return pod.first
 
-    def _around(self, pod: Sandbox, config: Message, folder: Path, *, shares_processes: bool) -> Surroundings:
+    def _around(
+        self, pod: Sandbox, config: Message, folder: Path, group: Group | None, *, shares_processes: bool
+    ) -> Surroundings:
         kubelet = Path(self._config.kubelet) / "pods" / pod.config.metadata.uid
         logs = [Path(pod.config.log_directory)] if pod.config.log_directory else []
         named = [mount.image.image for mount in config.mounts if mount.image.image]
@@ -230,6 +240,9 @@ class RuntimeService(Events, Streaming):
             image_volumes={name: found for name in named if (found := self._images.find(name))},
             users=self._users,
             shares_processes=shares_processes,
+            joining=joining(group.entrances if group else (), config.linux.resources.oom_score_adj),
+            cgroups=tuple(Mount(*place, read_only=True) for place in group.places) if group else self._no_cgroups,
+            sys=self._config.sys,
         )
 
 

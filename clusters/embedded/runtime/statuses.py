@@ -39,6 +39,7 @@ class Statuses:
             log_path=str(container.log_path or ""),
             user={"linux": {"uid": rights.uid, "gid": rights.gid, "supplemental_groups": rights.groups or ()}},
             stop_signal=config.stop_signal or _SIGTERM,
+            resources={"linux": config.linux.resources},
         )
 
     def _pod(self, pod: Sandbox) -> dict[str, Any]:

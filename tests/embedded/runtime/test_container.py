@@ -40,6 +40,7 @@ def container(folder: Path, command: str, launcher: Launcher) -> Container:
         launcher=launcher,
         folder=folder / "own",
         log=folder / "log",
+        group=None,
         programs=programs,
         now=time.time_ns,
     )

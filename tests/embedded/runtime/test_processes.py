@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clusters.embedded.gpu.attribution import Holder
-from clusters.embedded.runtime import processes
+from clusters.embedded.runtime import processes, usage
 from clusters.embedded.runtime.container import State
 from clusters.process import Child
 from clusters.wait import until
@@ -50,7 +50,10 @@ def init(machine: None, tmp_path: Path) -> Iterator[int]:
 def container(init: int | None, *, quota: int = 0) -> Any:
     resources = SimpleNamespace(cpu_quota=quota, cpu_period=100_000)
     config = SimpleNamespace(linux=SimpleNamespace(resources=resources), metadata=SimpleNamespace(name="main"))
-    return SimpleNamespace(id="c", init=init, config=config, state=State.RUNNING)
+    used = (
+        None if init is None else usage.tree(usage.listed(Path(f"/proc/{init}/root")))
+    )  # house: the kernel's name for a root
+    return SimpleNamespace(id="c", usage=lambda: used, config=config, state=State.RUNNING)
 
 
 def test_time_and_memory_of_all_processes_count_also_of_those_that_ended(init: int) -> None:

@@ -307,11 +307,10 @@ def test_events_tell_the_life_of_a_container(node: Node) -> None:
 def test_what_comes_later_says_so(node: Node) -> None:
     api = node.api
     calls: dict[str, Callable[[], object]] = {
-        "ContainerStats": lambda: node.runtime.ContainerStats(api.ContainerStatsRequest()),
+        "CheckpointContainer": lambda: node.runtime.CheckpointContainer(api.CheckpointContainerRequest()),
     }
     for name, call in calls.items():
         assert refusal(call) == (grpc.StatusCode.UNIMPLEMENTED, f"gpulab's runtime does not offer {name} yet")
-    assert not node.runtime.ListContainerStats(api.ListContainerStatsRequest()).stats
 
 
 def test_a_pod_that_asks_too_much_is_refused_and_leaves_nothing(node: Node) -> None:
