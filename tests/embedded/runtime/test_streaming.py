@@ -218,8 +218,15 @@ def test_a_terminal_is_the_programs_own(node: Node) -> None:
     assert {"/dev/pts/0", "2       2       2", "xterm"} <= set(printed)
 
 
+def test_a_terminal_belongs_to_the_containers_user(node: Node) -> None:
+    security = {"run_as_user": {"value": 1000}, "run_as_group": {"value": 1000}}
+    command = ["sh", "-c", "stat -c %u $(tty); echo direct > $(tty)"]
+    container = node.start(node.pod("tty-user"), command, tty=True, linux={"security_context": security})
+    assert node.output(container) == "1000\ndirect\n"
+
+
 def test_ctrl_c_in_a_terminal_interrupts_the_program(node: Node) -> None:
-    container = node.start(node.pod("interrupted"), ["sh", "-c", "echo ready; sleep 1000"], tty=True, stdin=True)
+    container = node.start(node.pod("interrupted"), ["sh", "-c", "echo ready; exec sleep 1000"], tty=True, stdin=True)
     log = Path(node.status(container).log_path)
     until(log.read_text, lambda text: "ready" in text, what="the program", seconds=5, interval=0.002)
     with attach(node, container, "stdin") as stdin:

@@ -81,6 +81,7 @@ func become(wanted settings, environment, command []string) error {
 		if err := call("ioctl(TIOCSCTTY)", syscall.SYS_IOCTL, 0, tiocSCTTY, 0); err != nil {
 			return err
 		}
+		syscall.Fchown(0, int(wanted.UID), -1) // refused where there is one id only, which owns it already
 	}
 	if err := takeOn(wanted); err != nil {
 		return err
