@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clusters import backends, spec
-from clusters.api import Cluster, ClusterError, ClusterSpec, SpecError
+from clusters.api import Cluster, ClusterError, ClusterSpec, ElasticNodes, SpecError
 from clusters.process import become, foreign_settings
 from clusters.progress import Display
 
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     _cluster_flag(status)
     kubeconfig = _command(commands, "kubeconfig", run_kubeconfig, "print the path of the cluster's kubeconfig")
     _cluster_flag(kubeconfig)
+    _node_commands(_command(commands, "node", lambda _: 0, "let nodes of the running cluster come and go"))
     start = _command(commands, "start", run_start, "copy a lab's starter files to work/, to be edited")
     start.add_argument("lab")
     grade = _command(commands, "grade", run_grade, "grade a submission; exit status 0 only on full marks")
@@ -59,6 +60,70 @@ def parser() -> argparse.ArgumentParser:
     doctor = _command(commands, "doctor", run_doctor, "say what this machine has and lacks")
     doctor.set_defaults(cluster="embedded")
     return top
+
+
+def _node_commands(node: argparse.ArgumentParser) -> None:
+    """`gpulab node add|drain|lose|spot-notice|heal`."""
+    commands = node.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("add", run_node_add, "let a new node join"),
+        ("drain", run_node_drain, "evict a node's pods as PodDisruptionBudgets allow, and keep new ones away"),
+        ("lose", run_node_lose, "kill all that runs on a node at once, without a word"),
+        ("spot-notice", run_node_spot_notice, "mark a node as providers of spot capacity do, and lose it later"),
+        ("heal", run_node_heal, "bring a lost node back empty, take back a spot notice and a cordon"),
+    ):
+        command = _command(commands, name, run, text)
+        command.add_argument("node")
+        _cluster_flag(command)
+    add, drain, notice = (commands.choices[name] for name in ("add", "drain", "spot-notice"))
+    add.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
+    add.add_argument("--taint", action="append", default=[], metavar="KEY=VALUE:EFFECT")
+    add.add_argument("--gpus", metavar="MODEL:COUNT", help="as in NVIDIA-L4:2")
+    add.add_argument("--spot", action="store_true", help="its capacity type is spot")
+    drain.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="how long at most (default: 60)")
+    notice.add_argument("--seconds", type=float, default=120, help="until it is lost (default: 120, as on EC2)")
+
+
+def run_node_add(options: argparse.Namespace) -> int:
+    """Adds a node."""
+    wanted = spec.node(options.node, options.label, options.taint, options.gpus, spot=options.spot)
+    _nodes_of(options).add_node(wanted)
+    print(f"The node {options.node!r} is Ready.")
+    return 0
+
+
+def run_node_drain(options: argparse.Namespace) -> int:
+    """Drains a node."""
+    nodes = _nodes_of(options)
+    with Display(sys.stderr) as display:
+        nodes.drain(options.node, seconds=options.timeout, progress=display)
+    print(f"The node {options.node!r} is drained; `gpulab node heal {options.node}` takes the cordon away.")
+    return 0
+
+
+def run_node_lose(options: argparse.Namespace) -> int:
+    """Loses a node."""
+    _nodes_of(options).lose(options.node)
+    print(f"The node {options.node!r} is lost; `gpulab node heal {options.node}` brings it back.")
+    return 0
+
+
+def run_node_spot_notice(options: argparse.Namespace) -> int:
+    """Gives a node its notice."""
+    _nodes_of(options).spot_notice(options.node, options.seconds)
+    print(f"The node {options.node!r} has its notice and is lost in {options.seconds:g} s.")
+    return 0
+
+
+def run_node_heal(options: argparse.Namespace) -> int:
+    """Heals a node."""
+    _nodes_of(options).heal(options.node)
+    print(f"The node {options.node!r} is Ready.")
+    return 0
+
+
+def _nodes_of(options: argparse.Namespace) -> ElasticNodes:
+    return backends.elastic(_running(options.cluster, options.name))
 
 
 def run_up(options: argparse.Namespace) -> int:

@@ -91,6 +91,26 @@ class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     capacity_type: Literal["on-demand", "spot"] = "on-demand"
 
 
+class ControlPlane(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """How fast a cluster notices that a node is lost, and moves its pods; the defaults are Kubernetes' own.
+
+    Attributes:
+        node_lease_duration_seconds: the kubelet's nodeLeaseDurationSeconds; it renews each quarter of it.
+        node_status_update_seconds: the kubelet's nodeStatusUpdateFrequency.
+        node_monitor_period_seconds: kube-controller-manager's --node-monitor-period.
+        node_monitor_grace_period_seconds: its --node-monitor-grace-period, after which a silent node is not ready.
+        default_not_ready_toleration_seconds: kube-apiserver's flag of that name: how long pods stay on such a node.
+        default_unreachable_toleration_seconds: the same for a node that is not heard of.
+    """
+
+    node_lease_duration_seconds: int = 40
+    node_status_update_seconds: int = 10
+    node_monitor_period_seconds: int = 5
+    node_monitor_grace_period_seconds: int = 50
+    default_not_ready_toleration_seconds: int = 300
+    default_unreachable_toleration_seconds: int = 300
+
+
 class ClusterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A lab's cluster.yaml.
 
@@ -98,18 +118,20 @@ class ClusterSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
         nodes: its nodes.
         host_paths: the host folders that pods may mount.
         limits: what limits containers; "any" takes cgroups where they can be had, and watches processes elsewhere.
+        control_plane: how fast it notices that a node is lost.
     """
 
     nodes: tuple[NodeSpec, ...]
     host_paths: tuple[str, ...] = ()
     limits: Literal["any", "cgroup-v1", "cgroup-v2", "watch"] = "any"
+    control_plane: ControlPlane = ControlPlane()
 
 
 class Traits(msgspec.Struct, frozen=True):
     """What is true of a cluster and cannot be seen through its API; it is copied into every verdict.
 
     `gpus`: where the figures of GPU devices come from. `users`: "mapped" when one mapped id stands in for the user that
-    a container asks for. `level`: L1 embedded, L2 containers, L3 real GPUs.
+    a container asks for. `level`: L1 embedded, L2 containers, L3 real GPUs. `control_plane`: None when not known.
     """
 
     backend: str
@@ -117,6 +139,7 @@ class Traits(msgspec.Struct, frozen=True):
     gpus: Literal["none", "simulated", "real"]
     users: Literal["real", "mapped"]
     not_enforced: tuple[str, ...]
+    control_plane: ControlPlane | None = None
 
 
 class Charts(Protocol):
@@ -142,6 +165,26 @@ class SimulatedGpus(Protocol):
 
     def heat_gpus(self, node: str, celsius: float) -> None:
         """Gives the GPUs of a node air of that temperature; raises SpecError when that cannot be."""
+
+
+@runtime_checkable
+class ElasticNodes(Protocol):
+    """What a cluster offers besides `Cluster` whose nodes come and go when told to; all return when it is so."""
+
+    def add_node(self, node: NodeSpec) -> None:
+        """Lets a new node join, which is Ready then; raises SpecError when it cannot be."""
+
+    def drain(self, node: str, *, seconds: float, progress: Progress) -> None:
+        """Cordons a node and evicts its pods, as budgets allow; raises ClusterError when it is not done in time."""
+
+    def lose(self, node: str) -> None:
+        """Kills all that runs on a node at once, without a word, as a machine that lost its power."""
+
+    def spot_notice(self, node: str, seconds: float) -> None:
+        """Marks a node as providers do, and returns; it is lost after so many seconds, also when the caller is gone."""
+
+    def heal(self, node: str) -> None:
+        """Brings a lost node back as a new machine of its name; takes cordon and spot notice from any."""
 
 
 class Cluster(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clusters import places
-from clusters.api import DNS_LABEL, Cluster, ClusterError, ClusterSpec, Progress, SpecError
+from clusters.api import DNS_LABEL, Cluster, ClusterError, ClusterSpec, ElasticNodes, Progress, SpecError
 
 BACKENDS = ("embedded",)
 DEFAULT_NAME = "default"
@@ -95,10 +95,10 @@ def launch(
         ClusterError: as the backend's `start`.
     """
     _known(backend)
-    from clusters.embedded import additions, build, doctor, prepare
+    from clusters.embedded import additions, build, checks, doctor, prepare
     from clusters.embedded import backend as embedded
 
-    embedded.check(spec, port)
+    checks.check(spec, port)
     added = additions.read([*own_images, *additions.in_folder(places.own_images(env))])
     doctor.require()
     cache = places.cache(env)
@@ -150,6 +150,17 @@ def restarts(cluster: Cluster) -> list[str]:
         f"{time.strftime('%H:%M:%S', time.localtime(each.at))} {each.name} ended with status {each.status}"
         for each in cluster.restarts()
     ]
+
+
+def elastic(cluster: Cluster) -> ElasticNodes:
+    """The cluster, if its nodes come and go when told to.
+
+    Raises:
+        SpecError: they do not.
+    """
+    if isinstance(cluster, ElasticNodes):
+        return cluster
+    raise SpecError(f"the nodes of the cluster {cluster.name!r} cannot be changed; the embedded cluster's can")
 
 
 def _known(backend: str) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from clusters import backends, spec
-from clusters.api import ClusterSpec, Gpus, NodeSpec, SpecError, Taint
-from clusters.embedded.backend import check, traits
+from clusters.api import ClusterSpec, ControlPlane, Gpus, NodeSpec, SpecError, Taint
+from clusters.embedded.backend import traits
+from clusters.embedded.checks import check
 from clusters.embedded.gpu import nvml
 
 GOOD = """
@@ -107,3 +108,67 @@ def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(SpecError) as caught:
         backends.find("minikube", "default", {})
     assert str(caught.value) == "asked for the cluster backend 'minikube'; this version has embedded"
+
+
+@pytest.mark.parametrize(
+    ("times", "problem"),
+    [
+        (
+            ControlPlane(node_monitor_period_seconds=0),
+            "controlPlane has nodeMonitorPeriodSeconds 0; it is a whole number of seconds, 1 at least",
+        ),
+        (
+            ControlPlane(default_unreachable_toleration_seconds=-1),
+            "controlPlane has defaultUnreachableTolerationSeconds -1; it is a whole number of seconds, 0 at least",
+        ),
+        (
+            ControlPlane(node_monitor_grace_period_seconds=10),
+            "controlPlane has nodeMonitorGracePeriodSeconds 10, but a node gives a sign of life each 10 s only, and "
+            "would be taken for lost; give it at least 20 s, or a shorter nodeLeaseDurationSeconds",
+        ),
+    ],
+)
+def test_times_that_cannot_be_are_refused(times: ControlPlane, problem: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check(ClusterSpec(nodes=(NodeSpec("a"),), control_plane=times))
+    assert str(caught.value) == problem
+
+
+def test_times_are_read_by_the_names_of_kubernetes_flags(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("nodes: [{name: a}]\ncontrolPlane: {nodeMonitorGracePeriodSeconds: 30}\n")
+    assert spec.read(file).control_plane == ControlPlane(node_monitor_grace_period_seconds=30)
+
+
+def test_a_node_is_read_from_words() -> None:
+    found = spec.node("a", ["x=1"], ["k=v:NoSchedule", "l:NoExecute"], "NVIDIA-L4:2", spot=True)
+    assert found == NodeSpec(
+        "a",
+        labels={"x": "1"},
+        taints=(Taint("k", "NoSchedule", "v"), Taint("l", "NoExecute")),
+        gpus=Gpus("NVIDIA-L4", 2),
+        capacity_type="spot",
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "taints", "gpus", "problem"),
+    [
+        (["x"], [], None, "asked for 'x', which is not of the form label KEY=VALUE"),
+        ([], ["k=v"], None, "asked for 'k=v', which is not of the form taint KEY=VALUE:EFFECT"),
+        ([], [], "two", "asked for 'two', which is not of the form GPUs MODEL:COUNT"),
+        ([], [], "NVIDIA-L4:two", "the node 'a' is described wrongly: Expected `int`, got `str` - at `$.gpus.count`"),
+        (
+            [],
+            ["k:Never"],
+            None,
+            "the node 'a' is described wrongly: Invalid enum value 'Never' - at `$.taints[0].effect`",
+        ),
+    ],
+)
+def test_words_of_another_form_are_refused(
+    labels: list[str], taints: list[str], gpus: str | None, problem: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec.node("a", labels, taints, gpus, spot=False)
+    assert str(caught.value) == problem

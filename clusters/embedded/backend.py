@@ -16,9 +16,11 @@ from typing import IO
 import msgspec
 
 from clusters import places
-from clusters.api import DNS_LABEL, ClusterLost, ClusterSpec, Progress, SpecError, StartError, Traits
-from clusters.embedded import additions, cgroups, holder, identities, network, state
+from clusters.api import ClusterLost, ClusterSpec, NodeSpec, Progress, SpecError, StartError, Traits
+from clusters.drain import drain
+from clusters.embedded import additions, cgroups, control, holder, identities, state
 from clusters.embedded.cgroups import Kind
+from clusters.embedded.checks import check
 from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.pki import write_private
 from clusters.embedded.runtime.images import Entry, entries
@@ -56,7 +58,7 @@ class EmbeddedCluster:
     @property
     def traits(self) -> Traits:
         """What is true of it beyond its API."""
-        return self._running.traits
+        return self._now.traits
 
     @property
     def shared(self) -> bool:
@@ -81,8 +83,13 @@ class EmbeddedCluster:
 
     @property
     def spec(self) -> ClusterSpec:
-        """What it was started from."""
-        return self._running.spec
+        """What it was started from, with the nodes that joined since."""
+        return self._now.spec
+
+    @property
+    def _now(self) -> state.Running:
+        """What is written down about it by now, for nodes join while it runs."""
+        return state.read(self._folder) or self._running
 
     def restarts(self) -> tuple[Restart, ...]:
         """Which of its programs were started again since it is up, oldest first."""
@@ -102,6 +109,31 @@ class EmbeddedCluster:
         """Gives a node's simulated GPUs air of that temperature (`faults.heat`); raises SpecError when it cannot be."""
         self.check()
         faults.heat(self._folder, self.spec, node, celsius)
+
+    def add_node(self, node: NodeSpec) -> None:
+        """Lets a new node join, and returns when it is Ready."""
+        self._ask(control.AddNode(node))
+
+    def drain(self, node: str, *, seconds: float, progress: Progress) -> None:
+        """Drains a node with kubectl (`clusters.drain`)."""
+        self.check()
+        drain(self, node, seconds=seconds, progress=progress)
+
+    def lose(self, node: str) -> None:
+        """Kills all that runs on a node at once; its address answers no more."""
+        self._ask(control.Lose(node))
+
+    def spot_notice(self, node: str, seconds: float) -> None:
+        """Marks a node as providers do; the holder loses it after so many seconds."""
+        self._ask(control.SpotNotice(node, seconds))
+
+    def heal(self, node: str) -> None:
+        """Brings a lost node back without what was on it; takes cordon and notice back; returns when it is Ready."""
+        self._ask(control.Heal(node))
+
+    def _ask(self, request: control.Request) -> None:
+        self.check()
+        control.ask(self._folder, request)
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` in the cluster's network."""
@@ -124,7 +156,8 @@ class EmbeddedCluster:
         _await_end(self._running.inner)
         # The last thread of a killed process lets go of its files a moment after the process is gone.
         with contextlib.suppress(state.NameInUse), state.lock(self._folder, seconds=2):
-            if state.read(self._folder) == self._running:
+            found = state.read(self._folder)
+            if found and (found.pid, found.started) == (self._running.pid, self._running.started):
                 state.remove(self._folder)
 
 
@@ -221,21 +254,6 @@ def find(name: str, env: Mapping[str, str]) -> EmbeddedCluster | None:
     return EmbeddedCluster(folder, running)
 
 
-def check(spec: ClusterSpec, port: int = 0) -> None:
-    """Raises SpecError when no embedded cluster can be as described."""
-    if not 0 <= port <= 65535:
-        raise SpecError(f"asked for port {port} for the API server; a port is a number from 0 to 65535")
-    if not 1 <= len(spec.nodes) <= network.MOST_NODES:
-        raise SpecError(f"asked for {len(spec.nodes)} nodes; an embedded cluster has 1 to {network.MOST_NODES}")
-    seen = [node.name for node in spec.nodes]
-    if twice := sorted({name for name in seen if seen.count(name) > 1}):
-        raise SpecError(f"the cluster names two nodes {twice[0]!r}; give each node a name of its own")
-    for node in spec.nodes:
-        if not DNS_LABEL.fullmatch(node.name):
-            raise SpecError(f"a node is named {node.name!r}; use small letters, digits and dashes, 63 at most")
-    devices.assign(spec.nodes, nvml.find())
-
-
 def traits(spec: ClusterSpec, limits: Kind = "watch") -> Traits:
     """What is true of an embedded cluster made from `spec`, whose containers are limited so."""
     users = identities.kind(root=_is_root())
@@ -246,6 +264,7 @@ def traits(spec: ClusterSpec, limits: Kind = "watch") -> Traits:
         gpus=devices.kind(devices.assign(spec.nodes, nvml.find())),
         users=users,
         not_enforced=(*unenforced, *(("supplementary groups and fsGroup",) if users == "mapped" else ())),
+        control_plane=spec.control_plane,
     )
 
 

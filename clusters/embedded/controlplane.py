@@ -8,16 +8,17 @@ import contextlib
 import http.client
 import json
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from clusters.api import ControlPlane as Times
 from clusters.api import StartError
 from clusters.embedded import addons, network
 from clusters.embedded.pki import Authority, Pair, kubeconfig, write_private
+from clusters.embedded.rest import Api, get
 from clusters.embedded.supervisor import Supervisor
 from clusters.process import Child, run, tail
 from clusters.wait import WaitTimeout, until
@@ -82,7 +83,7 @@ def etcd_argv(program: str, folder: Path) -> list[str]:
 
 
 def apiserver_argv(program: str, pki: Path, authority: Path, serving: Pair, kubelet: Pair, signing: Path) -> list[str]:
-    """Command line of kube-apiserver, to be run in etcd's folder."""
+    """Command line of kube-apiserver, to be run in etcd's folder; `apiserver_times` adds to it."""
     return [
         program,
         f"--etcd-servers={_ETCD}",
@@ -106,6 +107,22 @@ def apiserver_argv(program: str, pki: Path, authority: Path, serving: Pair, kube
         f"--service-account-issuer=https://kubernetes.default.svc.{network.DOMAIN}",
         f"--service-cluster-ip-range={network.SERVICES}",
         "--profiling=false",
+    ]
+
+
+def apiserver_times(times: Times) -> list[str]:
+    """Flags of kube-apiserver: how long pods stay on a node that is not ready, or not heard of."""
+    return [
+        f"--default-not-ready-toleration-seconds={times.default_not_ready_toleration_seconds}",
+        f"--default-unreachable-toleration-seconds={times.default_unreachable_toleration_seconds}",
+    ]
+
+
+def manager_times(times: Times) -> list[str]:
+    """Flags of kube-controller-manager: how often it looks at nodes, and when a silent one is not ready."""
+    return [
+        f"--node-monitor-period={times.node_monitor_period_seconds}s",
+        f"--node-monitor-grace-period={times.node_monitor_grace_period_seconds}s",
     ]
 
 
@@ -151,14 +168,13 @@ class ControlPlane:
     def __init__(self, files: Files, supervisor: Supervisor, say: Callable[[str], None]) -> None:
         self.files, self._supervisor, self._say = files, supervisor, say
         self._admin = files.authority.issue("admin", "gpulab-admin", ["system:masters"])
-        self._tls = ssl.create_default_context(cafile=str(files.authority.cert))
-        self._tls.load_cert_chain(self._admin.cert, self._admin.key)
+        self.api = Api(str(files.authority.cert), self._admin)
 
     def kubeconfig(self, path: Path, server: str, name: str) -> None:
         """Writes the administrator's kubeconfig for `server`."""
         kubeconfig(path, server, self.files.authority.cert, self._admin, name)
 
-    def start_store(self) -> None:
+    def start_store(self, times: Times) -> None:
         """Starts etcd and kube-apiserver, and returns without waiting for the second."""
         files, issue = self.files, self.files.authority.issue
         self._start("etcd", etcd_argv(files.program("etcd"), files.etcd), cwd=files.etcd)
@@ -171,6 +187,7 @@ class ControlPlane:
         argv = apiserver_argv(
             files.program("kube-apiserver"), files.state / "pki", authority, serving, kubelet, self._signing
         )
+        argv += apiserver_times(times)
         argv += addons.aggregation_flags(
             files.front.cert, files.front.issue("front-proxy-client", "front-proxy-client")
         )
@@ -180,9 +197,9 @@ class ControlPlane:
     def wait_for_api(self) -> None:
         """Returns once kube-apiserver says it is ready."""
         self._say("waiting for kube-apiserver")
-        self._wait("kube-apiserver to be ready", lambda: self._get("/readyz") is not None)
+        self._wait("kube-apiserver to be ready", lambda: self.api.get("/readyz") is not None)
 
-    def start_controllers(self, first_node: str) -> None:
+    def start_controllers(self, first_node: str, times: Times) -> None:
         """Starts the controllers, the scheduler, kube-proxy and CoreDNS, and makes the objects they need."""
         files = self.files
         manager = files.client("kube-controller-manager", "system:kube-controller-manager")
@@ -197,6 +214,7 @@ class ControlPlane:
                 # Each of 40 controllers makes its account and token first; at the usual 20 calls/s that takes 5 s.
                 "--kube-api-qps=500",
                 "--kube-api-burst=1000",
+                *manager_times(times),
                 "--leader-elect=false",
                 "--secure-port=0",
                 "--profiling=false",
@@ -242,7 +260,7 @@ class ControlPlane:
             raise StartError(f"the cluster's first objects could not be made: {tail(self.files.log('kubectl'))}")
         self._wait(f"the nodes {', '.join(nodes)} to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        self._wait("the default service account", lambda: self._get(account) is not None)
+        self._wait("the default service account", lambda: self.api.get(account) is not None)
         self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
         self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
 
@@ -261,19 +279,17 @@ class ControlPlane:
             raise StartError(str(error)) from error
 
     def _ready_nodes(self) -> list[str]:
-        nodes = json.loads(self._get("/api/v1/nodes") or '{"items": []}')["items"]
+        nodes = json.loads(self.api.get("/api/v1/nodes") or '{"items": []}')["items"]
         return [node["metadata"]["name"] for node in nodes if is_ready(node)]
 
-    def _get(self, path: str) -> bytes | None:
-        """Body of a 200 answer of the API server, else None; ordinary clients are too slow to import for this."""
-        connection = http.client.HTTPSConnection("127.0.0.1", network.API_PORT, context=self._tls, timeout=5)
-        return _get(connection, path)
 
-
-def is_ready(node: dict[str, Any]) -> bool:
-    """Whether a Node object has the condition Ready."""
-    conditions = node["status"].get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+def is_ready(node: dict[str, Any], since: datetime | None = None) -> bool:
+    """Whether a Node object has the condition Ready, told by its kubelet at or after `since`, to the second."""
+    for each in node["status"].get("conditions", []):
+        if each["type"] == "Ready" and each["status"] == "True":
+            told = datetime.fromisoformat(each["lastHeartbeatTime"]) if since else None
+            return since is None or told is None or told >= since.replace(microsecond=0)
+    return False
 
 
 def _listens(host: str, port: int) -> bool:
@@ -283,16 +299,4 @@ def _listens(host: str, port: int) -> bool:
 
 
 def _answers(host: str, port: int, path: str) -> bool:
-    return _get(http.client.HTTPConnection(host, port, timeout=5), path) is not None
-
-
-def _get(connection: http.client.HTTPConnection, path: str) -> bytes | None:
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return body if answer.status == 200 else None
+    return get(http.client.HTTPConnection(host, port, timeout=5), path) is not None

@@ -22,11 +22,11 @@ from typing import NoReturn
 import msgspec
 
 from clusters.api import ClusterError, ClusterSpec
-from clusters.embedded import controlplane, network, node, state
+from clusters.embedded import control, controlplane, network, state
 from clusters.embedded.cgroups import Limits
-from clusters.embedded.gpu import devices, nvml
+from clusters.embedded.fleet import Fleet
 from clusters.embedded.supervisor import Supervisor, record
-from clusters.process import Child, run
+from clusters.process import run
 from clusters.wait import WaitTimeout, until
 
 RUN = Path("/run/gpulab")
@@ -99,12 +99,13 @@ def main() -> NoReturn:
 
     ready = False
     try:
-        plane = _bring_up(job, supervisor, say)
+        plane, fleet = _bring_up(job, supervisor, say)
         report(Report(ready=True))
         ready = True
         os.close(job.report)
         _await_record(Path(job.state))
         supervisor.keep()
+        control.serve(Path(job.state), partial(fleet.handle, plane.api))
         plane.start_addons()
         _supervise(supervisor, woken)
     except ClusterError as error:
@@ -122,32 +123,22 @@ def _await_record(state: Path) -> None:
     sys.exit(1)
 
 
-def _bring_up(job: Job, supervisor: Supervisor, say: Callable[[str], None]) -> controlplane.ControlPlane:
+def _bring_up(job: Job, supervisor: Supervisor, say: Callable[[str], None]) -> tuple[controlplane.ControlPlane, Fleet]:
     say("preparing namespaces and certificates")
     _mounts(job.keep)
     network.set_up(len(job.spec.nodes))
     files = controlplane.files(Path(job.state), Path(job.programs))
     plane = controlplane.ControlPlane(files, supervisor, say)
-    plane.start_store()
+    plane.start_store(job.spec.control_plane)
     threading.Thread(target=_keep_door, args=(job.door,), daemon=True).start()
     plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
-    offers = devices.assign(job.spec.nodes, nvml.find())
-    described = [
-        node.describe(spec, index, files, RUN, Path(job.images), job.spec.host_paths, gpus, job.limits)
-        for index, (spec, gpus) in enumerate(zip(job.spec.nodes, offers, strict=True), 1)
-    ]
-    for spec, file in zip(job.spec.nodes, described, strict=True):
-        supervisor.start(f"node {spec.name}", partial(_start_node, file), file.with_name("runtime.log"))
+    fleet = Fleet(job.spec, files, Path(job.images), RUN, job.limits, supervisor)
+    fleet.begin()
     plane.wait_for_api()
-    plane.start_controllers(job.spec.nodes[0].name)
+    plane.start_controllers(job.spec.nodes[0].name, job.spec.control_plane)
     plane.make_objects()
     plane.wait_until_ready([spec.name for spec in job.spec.nodes])
-    return plane
-
-
-def _start_node(file: Path) -> Child:
-    module = [sys.executable, "-P", "-m", "clusters.embedded.node", str(file)]
-    return Child(["unshare", "--mount", "--propagation=private", *module], log=file.with_name("runtime.log"))
+    return plane, fleet
 
 
 def _mounts(keep: Sequence[str]) -> None:

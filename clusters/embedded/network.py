@@ -1,7 +1,8 @@
 """Addresses inside a holder, and the device that carries them.
 
-Place: holder.py calls `set_up` once; controlplane.py and node.py read the addresses. Limits: IPv4; all nodes share one
-network namespace and have an address each; there is no way out to the host's networks or the internet.
+Place: holder.py calls `set_up` once, fleet.py changes nodes' addresses; controlplane.py and node.py read the addresses.
+Limits: IPv4; all nodes share one network namespace and have an address each; there is no way out to the host's networks
+or the internet.
 """
 
 from pathlib import Path
@@ -34,6 +35,16 @@ def node_address(index: int) -> str:
 def pod_network(index: int) -> str:
     """Pod network of the node with that index, counted from 1."""
     return f"10.244.{index}.0/24"
+
+
+def add_node(index: int) -> None:
+    """Gives the node with that index its address."""
+    run(["ip", "addr", "replace", f"{node_address(index)}/32", "dev", "nodes"])
+
+
+def remove_node(index: int) -> None:
+    """From now on nothing answers at the address of the node with that index."""
+    run(["ip", "addr", "del", f"{node_address(index)}/32", "dev", "nodes"])
 
 
 def set_up(nodes: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from clusters.api import NodeSpec
+from clusters.api import ClusterSpec, ControlPlane, NodeSpec
 from clusters.embedded import cgroups, network
 from clusters.embedded.cgroups import Limits
 from clusters.embedded.controlplane import Files
@@ -60,6 +60,15 @@ class Paths:
     def logs(self) -> Path:
         """Container logs, as the kubelet lays them out."""
         return self.state / "pods"
+
+
+def kubelet_times(times: ControlPlane) -> dict[str, Any]:
+    """How often a kubelet gives a sign of life; a status without news is told each 5 min, as by default."""
+    return {
+        "nodeLeaseDurationSeconds": times.node_lease_duration_seconds,
+        "nodeStatusUpdateFrequency": f"{times.node_status_update_seconds}s",
+        "nodeStatusReportFrequency": "5m",
+    }
 
 
 def kubelet_config(address: str, paths: Paths, authority: Path, serving: Pair, spec: NodeSpec) -> dict[str, Any]:
@@ -113,7 +122,7 @@ def describe(
     files: Files,
     run_folder: Path,
     images: Path,
-    host_paths: Sequence[str],
+    cluster: ClusterSpec,
     gpus: devices.Offer,
     limits: Limits,
 ) -> Path:
@@ -125,7 +134,7 @@ def describe(
         files: the cluster's files.
         run_folder: short path for sockets (their paths may have 107 bytes at most).
         images: the list of images.
-        host_paths: host folders that pods may mount.
+        cluster: the cluster that it is a node of.
         gpus: what it offers of its GPUs.
         limits: how the cluster's containers are limited.
     """
@@ -137,7 +146,7 @@ def describe(
     user, group = f"system:node:{spec.name}", "system:nodes"
     client = files.client(f"kubelet-{spec.name}", user, [group])
     serving = files.authority.issue(f"kubelet-{spec.name}-serving", user, [group], hosts=[spec.name, address])
-    config = kubelet_config(address, paths, files.authority.cert, serving, spec)
+    config = kubelet_config(address, paths, files.authority.cert, serving, spec) | kubelet_times(cluster.control_plane)
     config_file = write_private(state / "kubelet.json", json.dumps(config).encode())
     runtime = NodeConfig(
         name=spec.name,
@@ -149,7 +158,7 @@ def describe(
         streaming=files.program("streaming"),
         images=str(images),
         added_images=str(files.state / ADDED_IMAGES),
-        host_paths=tuple(host_paths),
+        host_paths=cluster.host_paths,
         launch=files.program("launch"),
         proc=str(run_folder / "proc"),
         sys=str(run_folder / "sys"),

@@ -16,6 +16,8 @@ import msgspec
 from clusters import places
 from clusters.api import ClusterError, ClusterSpec, MachineError, Progress, Traits
 from clusters.embedded import cgroups, identities
+from clusters.embedded.gpu import devices, nvml
+from clusters.embedded.pki import write_private
 from clusters.process import CommandFailed
 from clusters.wait import WaitTimeout, until
 
@@ -120,6 +122,17 @@ def read(folder: Path) -> Running | None:
             f"the state of a cluster in {folder} cannot be read ({error}); "
             "end it with the version and the user that started it, or remove the folder"
         ) from error
+
+
+def rewrite(folder: Path, spec: ClusterSpec) -> None:
+    """Writes down that the running cluster has other nodes by now; the holder does so, on one thread."""
+    running = read(folder)
+    if running is None:
+        raise MachineError(f"the state of the cluster in {folder} is gone; end it with `gpulab down`")
+    gpus = devices.kind(devices.assign(spec.nodes, nvml.find()))
+    traits = msgspec.structs.replace(running.traits, gpus=gpus)
+    new = msgspec.structs.replace(running, spec=spec, traits=traits)
+    write_private(folder / "cluster.new", msgspec.json.encode(new)).replace(folder / "cluster.json")
 
 
 def clear_stale(folder: Path, progress: Progress) -> None:

@@ -1,11 +1,12 @@
 """What the control plane's programs are started with."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
-from clusters.api import Gpus, NodeSpec, Taint
+from clusters.api import ControlPlane, Gpus, NodeSpec, Taint
 from clusters.embedded import controlplane, network, node
 from clusters.embedded.gpu.devices import assign
 from clusters.embedded.pki import Pair
@@ -57,6 +58,27 @@ def test_readiness_is_the_condition_of_that_name() -> None:
     assert not controlplane.is_ready({"status": {"conditions": conditions}})
     assert controlplane.is_ready({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
     assert not controlplane.is_ready({"status": {}})
+
+
+def test_readiness_can_be_asked_for_from_a_moment_on() -> None:
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-02T03:04:05Z"}
+    found = {"status": {"conditions": [ready]}}
+    assert controlplane.is_ready(found, datetime(2026, 1, 2, 3, 4, 5, 999, tzinfo=UTC))
+    assert not controlplane.is_ready(found, datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC))
+
+
+def test_the_times_of_a_cluster_are_flags_of_its_programs() -> None:
+    times = ControlPlane(10, 5, 1, 20, 3, 4)
+    assert controlplane.apiserver_times(times) == [
+        "--default-not-ready-toleration-seconds=3",
+        "--default-unreachable-toleration-seconds=4",
+    ]
+    assert controlplane.manager_times(times) == ["--node-monitor-period=1s", "--node-monitor-grace-period=20s"]
+    assert node.kubelet_times(times) == {
+        "nodeLeaseDurationSeconds": 10,
+        "nodeStatusUpdateFrequency": "5s",
+        "nodeStatusReportFrequency": "5m",
+    }
 
 
 def test_a_kubelet_asks_the_api_server_who_may_call_it() -> None:
