@@ -96,7 +96,8 @@ def test_a_changed_config_map_reaches_a_running_pod(space: Space) -> None:
     space.patch("ConfigMap", "changes", {"data": {"a": "after"}})
     # The kubelet looks when it next syncs the pod, which a changed annotation makes it do.
     space.patch("Pod", "watches", {"metadata": {"annotations": {"contract.test/now": "yes"}}})
-    until(lambda: space.log("watches"), lambda said: "after" in said, what="the change", seconds=2 * SECONDS)
+    said = until(lambda: space.log("watches"), lambda said: "after" in said, what="the change", seconds=2 * SECONDS)
+    assert said.split() == ["before", "after"]
 
 
 def test_sources_are_projected_into_one_folder(space: Space, configured: None) -> None:
