@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--lab", help="start the cluster that this lab describes, with its images prepared")
     up.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     up.add_argument("--port", type=int, default=0, help="port of the API server on 127.0.0.1 (default: a free one)")
+    up.add_argument("--timings", action="store_true", help="say where the time of the start went")
     down = _command(commands, "down", run_down, "end the running cluster and all that is in it")
     _cluster_flag(down)
     status = _command(commands, "status", run_status, "say whether a cluster runs, and what is in it")
@@ -153,6 +154,9 @@ def run_up(options: argparse.Namespace) -> int:
             port=options.port,
             detached=True,
         )
+    if options.timings:
+        print("   begun   took")
+        print("\n".join(f"{begun:6.2f} s {took:4.2f} s  {phase}" for begun, took, phase in display.timeline()))
     print(f"The cluster {cluster.name!r} runs with {len(wanted.nodes)} nodes. For your own kubectl, helm or k9s:")
     print(f"  export KUBECONFIG={cluster.kubeconfig}")
     print(f"End it with `{_down(name)}`.")

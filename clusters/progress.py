@@ -23,8 +23,8 @@ class Display:
         self._console = Console(file=stream, highlight=False)
         self._clock = clock
         self._begun = clock()
-        self._phase, self._printed, self._entered = "", 0.0, self._begun
-        self._spent: dict[str, float] = {}
+        self._phase, self._printed = "", 0.0
+        self._timeline: list[tuple[float, str]] = []
         self._new = True
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -45,10 +45,19 @@ class Display:
         else:
             self._log(text)
 
+    def timeline(self) -> list[tuple[float, float, str]]:
+        """Each phase in its order: the second at which it began, how many it took, its name.
+
+        A phase lasts until the next one begins, the last one until now.
+        """
+        ends = [begun for begun, _ in self._timeline[1:]] + [self._clock() - self._begun]
+        return [(begun, end - begun, phase) for (begun, phase), end in zip(self._timeline, ends, strict=False)]
+
     def spent(self) -> dict[str, float]:
-        """Seconds in each phase so far, longest first; a phase lasts until the next one begins."""
-        now = self._clock() - self._entered
-        spent = self._spent | ({self._phase: self._spent.get(self._phase, 0.0) + now} if self._phase else {})
+        """Seconds in each phase so far, longest first."""
+        spent: dict[str, float] = {}
+        for _, seconds, phase in self.timeline():
+            spent[phase] = spent.get(phase, 0.0) + seconds
         return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
     def clear(self) -> None:
@@ -72,8 +81,8 @@ class Display:
     def _enter(self, phase: str) -> None:
         self._new = phase != self._phase
         if self._new:
-            self._spent = self.spent()
-            self._phase, self._entered = phase, self._clock()
+            self._phase = phase
+            self._timeline.append((self._clock() - self._begun, phase))
 
     def _log(self, text: str) -> None:
         now = self._clock()

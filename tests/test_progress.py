@@ -36,3 +36,9 @@ def test_the_time_in_each_phase_is_added_up() -> None:
         display(text)
         clock.now += seconds
     assert display.spent() == {"b": 5.0, "a": 3.0}
+    assert display.timeline() == [(0.0, 1.0, "a"), (1.0, 5.0, "b"), (6.0, 2.0, "a")]
+
+
+def test_nothing_was_waited_for_in_a_display_that_was_told_nothing() -> None:
+    assert Display(io.StringIO(), Clock()).timeline() == []
+    assert Display(io.StringIO(), Clock()).spent() == {}

@@ -196,7 +196,6 @@ class ControlPlane:
 
     def wait_for_api(self) -> None:
         """Returns once kube-apiserver says it is ready."""
-        self._say("waiting for kube-apiserver")
         self._wait("kube-apiserver to be ready", lambda: self.api.get("/readyz") is not None)
 
     def start_controllers(self, first_node: str, times: Times) -> None:
@@ -254,11 +253,10 @@ class ControlPlane:
 
     def wait_until_ready(self, nodes: Sequence[str]) -> None:
         """Returns once every node is Ready, kube-proxy has written its rules and CoreDNS answers."""
-        self._say(f"waiting for {len(nodes)} nodes, kube-proxy and CoreDNS")
         self._wait("the first objects to be made", lambda: self._objects.status() is not None)
         if self._objects.status():
             raise StartError(f"the cluster's first objects could not be made: {tail(self.files.log('kubectl'))}")
-        self._wait(f"the nodes {', '.join(nodes)} to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
+        self._wait(f"{len(nodes)} nodes to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait("the default service account", lambda: self.api.get(account) is not None)
         self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
@@ -273,6 +271,7 @@ class ControlPlane:
             self._supervisor.look()
             return done()
 
+        self._say(f"waiting for {what}")
         try:
             until(look, bool, what=what, seconds=_DEADLINE, interval=_PAUSE, describe=lambda _: "not yet")
         except WaitTimeout as error:

@@ -94,14 +94,16 @@ def main() -> NoReturn:
         except BrokenPipeError:
             sys.exit(1)  # who started this is gone before it was ready, so nobody would ever find it
 
-    def say(text: str) -> None:
-        report(Report(say=text))
-
     ready = False
+
+    def say(text: str) -> None:
+        if not ready:  # afterwards nobody listens any more
+            report(Report(say=text))
+
     try:
         plane, fleet = _bring_up(job, supervisor, say)
-        report(Report(ready=True))
         ready = True
+        report(Report(ready=True))
         os.close(job.report)
         _await_record(Path(job.state))
         supervisor.keep()
@@ -124,17 +126,20 @@ def _await_record(state: Path) -> None:
 
 
 def _bring_up(job: Job, supervisor: Supervisor, say: Callable[[str], None]) -> tuple[controlplane.ControlPlane, Fleet]:
-    say("preparing namespaces and certificates")
+    say("preparing mounts and the network")
     _mounts(job.keep)
     network.set_up(len(job.spec.nodes))
+    say("making certificates")
     files = controlplane.files(Path(job.state), Path(job.programs))
     plane = controlplane.ControlPlane(files, supervisor, say)
     plane.start_store(job.spec.control_plane)
     threading.Thread(target=_keep_door, args=(job.door,), daemon=True).start()
     plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
+    say("starting the nodes")
     fleet = Fleet(job.spec, files, Path(job.images), RUN, job.limits, supervisor)
     fleet.begin()
     plane.wait_for_api()
+    say("starting controllers, scheduler, kube-proxy and CoreDNS")
     plane.start_controllers(job.spec.nodes[0].name, job.spec.control_plane)
     plane.make_objects()
     plane.wait_until_ready([spec.name for spec in job.spec.nodes])
