@@ -45,7 +45,7 @@ def started(space: Space) -> None:
         beside("second", "cat /flag/first /flag/sidecar", **at),
     ]
     hook = {"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "echo hooked > /flag/hook"]}}}}
-    waits = "until test -e /flag/hook; do sleep 0.05; done; cat /flag/hook"
+    waits = "until test -s /flag/hook; do sleep 0.05; done; cat /flag/hook"
     startup = probe("exec", command=["test", "-e", "/flag/up"]) | {"failureThreshold": 100}
     slow = "sleep 1.5; touch /flag/up; exec sleep 600"
     space.create(

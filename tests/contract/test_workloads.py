@@ -5,7 +5,7 @@ import json
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from clusters.wait import until
+from clusters.wait import WaitTimeout, until
 from tests.contract.subject import (
     PYTHON,
     SECONDS,
@@ -21,7 +21,6 @@ from tests.contract.subject import (
 )
 
 SLEEP = "sleep 600"
-NO_STATISTICS = pytest.mark.xfail(run=False, reason="gap: the runtime serves no statistics of containers yet")
 
 
 def test_a_stateful_set_makes_its_pods_in_order_and_removes_them_in_reverse(space: Space) -> None:
@@ -120,7 +119,6 @@ def evict(space: Space, name: str) -> None:
     space.resource("Pod").subresources["eviction"].create(name=name, namespace=space.name, body=body)
 
 
-@NO_STATISTICS
 def test_an_autoscaler_adds_pods_when_processors_are_busy(space: Space) -> None:
     require_metrics(space)
     busy = {
@@ -142,7 +140,6 @@ def test_an_autoscaler_adds_pods_when_processors_are_busy(space: Space) -> None:
     space.delete("Deployment", "busy", propagationPolicy="Background")
 
 
-@NO_STATISTICS
 def test_top_shows_what_nodes_and_pods_use(space: Space) -> None:
     require_metrics(space)
     space.create(python("spends", "while True: pass"))
@@ -165,7 +162,9 @@ def metrics(space: Space) -> list[Object]:
 
 def require_metrics(space: Space) -> None:
     name = "v1beta1.metrics.k8s.io"
-    if not space.exists("APIService", name):
+    try:  # a cluster that has just begun may offer it a moment later
+        until(lambda: space.exists("APIService", name), bool, what=name, seconds=20)
+    except WaitTimeout:
         pytest.skip(f"this cluster has no APIService {name}: nothing serves statistics of pods")
     space.until("APIService", name, lambda found: condition(found, "Available").get("status") == "True")
 
