@@ -14,13 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from clusters.api import ClusterError, StartError
 from clusters.api import ControlPlane as Times
-from clusters.api import StartError
 from clusters.embedded import addons, network
 from clusters.embedded.pki import Authority, Pair, kubeconfig, write_private
 from clusters.embedded.rest import Api, get
 from clusters.embedded.supervisor import Supervisor
-from clusters.process import Child, run, tail
+from clusters.process import Child
 from clusters.wait import WaitTimeout, until
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
@@ -196,6 +198,7 @@ class ControlPlane:
 
     def wait_for_api(self) -> None:
         """Returns once kube-apiserver says it is ready."""
+        self._objects = list(yaml.load_all(BOOTSTRAP.read_text(), yaml.CSafeLoader))
         self._wait("kube-apiserver to be ready", lambda: self.api.get("/readyz") is not None)
 
     def start_controllers(self, first_node: str, times: Times) -> None:
@@ -240,27 +243,28 @@ class ControlPlane:
         client = files.client("metrics-server", "system:metrics-server")
         self._start("metrics-server", addons.metrics_argv(files.program("metrics-server"), client, authority, serving))
         self._wait("metrics-server to listen", lambda: _listens(network.API, network.METRICS_PORT))
-        argv = [files.program("kubectl"), f"--kubeconfig={files.state / 'pki' / 'admin.conf'}", "create", "-f", "-"]
-        run(argv, stdin=json.dumps(addons.metrics_api(authority)))
+        self._wait("the metrics API to be registered", lambda: self._makes(addons.metrics_api(authority)))
 
     def make_objects(self) -> None:
-        """Starts to create what a cluster holds from the start: roles of our components, the DNS Service."""
-        files = self.files
-        admin = files.state / "pki" / "admin.conf"
-        self.kubeconfig(admin, f"https://{network.API}:{network.API_PORT}", "gpulab")
-        argv = [files.program("kubectl"), f"--kubeconfig={admin}", "create", "-f", str(BOOTSTRAP)]
-        self._objects = Child(argv, log=files.log("kubectl"))
+        """Creates what a cluster holds from the start: roles of our components, the DNS Service."""
+        self._say("making the first objects")
+        for wanted in self._objects:
+            self.api.create(wanted)
 
     def wait_until_ready(self, nodes: Sequence[str]) -> None:
         """Returns once every node is Ready, kube-proxy has written its rules and CoreDNS answers."""
-        self._wait("the first objects to be made", lambda: self._objects.status() is not None)
-        if self._objects.status():
-            raise StartError(f"the cluster's first objects could not be made: {tail(self.files.log('kubectl'))}")
         self._wait(f"{len(nodes)} nodes to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait("the default service account", lambda: self.api.get(account) is not None)
         self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
         self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
+
+    def _makes(self, wanted: dict[str, Any]) -> bool:
+        """Whether an object could be made, while the API server may be starting again."""
+        with contextlib.suppress(ClusterError):
+            self.api.create(wanted)
+            return True
+        return False
 
     def _start(self, name: str, argv: list[str], cwd: Path | None = None) -> None:
         log = self.files.log(name)

@@ -1,9 +1,10 @@
-"""The few calls that a holder makes to its own API server, as administrator.
+"""The calls that a holder makes to its own API server, as administrator.
 
 Place: controlplane.py waits for the cluster with `get`; fleet.py changes nodes with `send`. Limits: one connection per
 call; ordinary clients are too slow to import for this (the start of a cluster would wait for them).
 """
 
+import contextlib
 import http.client
 import json
 import ssl
@@ -34,6 +35,11 @@ class Api:
         """Body of a 200 answer, else None."""
         return get(self._connect(), path)
 
+    def create(self, wanted: dict[str, Any]) -> None:
+        """Makes an object; one that is there already is no error."""
+        with contextlib.suppress(Conflict):
+            self.send("POST", place(wanted), wanted)
+
     def send(self, method: str, path: str, body: object, kind: str = "application/json") -> dict[str, Any]:
         """The object that the API server answers with.
 
@@ -60,6 +66,15 @@ class Api:
 
     def _connect(self) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection("127.0.0.1", network.API_PORT, context=self._tls, timeout=_SECONDS)
+
+
+def place(wanted: dict[str, Any]) -> str:
+    """The path to which an object is posted."""
+    version, kind = wanted["apiVersion"], wanted["kind"].lower()
+    namespace = wanted["metadata"].get("namespace")
+    within = f"/namespaces/{namespace}" if namespace else ""
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    return f"/{'apis' if '/' in version else 'api'}/{version}{within}/{plural}"
 
 
 def get(connection: http.client.HTTPConnection, path: str) -> bytes | None:
