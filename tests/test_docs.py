@@ -4,9 +4,13 @@ import re
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
+import yaml
 
 import gpulab
+from clusters import spec
+from clusters.api import ControlPlane
 from graders.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +64,16 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     shown = capsys.readouterr().out
     for name in ("up", "down", "status", "kubeconfig", "start", "grade", "doctor", "kubectl", "helm"):
         assert name in shown
+
+
+def test_the_cluster_that_is_shown_is_one_and_shows_every_field(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "clusters.md").read_text(), re.DOTALL)
+    (tmp_path / "cluster.yaml").write_text(shown)
+    cluster = spec.read(tmp_path / "cluster.yaml")
+    assert set(msgspec.to_builtins(cluster)) == set(yaml.safe_load(shown))
+    assert set(msgspec.to_builtins(cluster.nodes[1])) == set(yaml.safe_load(shown)["nodes"][1])
+    assert cluster.control_plane == ControlPlane()
+    assert set(msgspec.to_builtins(cluster.control_plane)) == set(yaml.safe_load(shown)["controlPlane"])
 
 
 @pytest.mark.parametrize("folder", LABS, ids=lambda path: path.name)
