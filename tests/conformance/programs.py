@@ -6,13 +6,14 @@ with; the first build takes minutes, most of which the cluster's own build saves
 
 import fcntl
 import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from clusters.api import MachineError, Progress
 from clusters.embedded import build
-from clusters.process import CommandFailed, stream
+from clusters.process import CommandFailed, run, stream
 
 SOURCES = Path(__file__).with_name("kubernetes")
 SUITE = "e2e.test"
@@ -46,12 +47,31 @@ def programs(cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
     return folder
 
 
+def sources(env: Mapping[str, str], cache: Path) -> Path:
+    """Folder of the pinned Kubernetes' sources, for the files of some images.
+
+    Raises:
+        MachineError: it cannot be had.
+    """
+    go = build.find_go(_tools(cache), env, lambda _: None)
+    argv = [go, "mod", "download", "-json", "k8s.io/kubernetes"]
+    try:
+        return Path(json.loads(run(argv, cwd=SOURCES, env=_go_env(env)))["Dir"])
+    except CommandFailed as error:
+        raise MachineError(f"Kubernetes' sources cannot be had: {error.output.strip()}") from error
+
+
 def digest() -> str:
     """Sixteen hex digits that change with what is built and how."""
     total = hashlib.sha256()
     for path in (*sorted(SOURCES.iterdir()), Path(__file__)):
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:16]
+
+
+def _tools(cache: Path) -> Path:
+    """Where the build of the cluster's programs keeps a Go of its own."""
+    return cache.with_name("kubernetes")
 
 
 def _go_env(env: Mapping[str, str]) -> dict[str, str]:
@@ -63,8 +83,11 @@ def _build(folder: Path, env: Mapping[str, str], progress: Progress) -> None:
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    go, version = build.find_go(folder.parent, env, progress), build.versions((SOURCES / "go.mod").read_text())
-    stamp = f"-s -w -X k8s.io/component-base/version.gitVersion={version['k8s.io/kubernetes']}"
+    go, version = build.find_go(_tools(folder.parent), env, progress), build.versions((SOURCES / "go.mod").read_text())
+    kubernetes = version["k8s.io/kubernetes"]
+    major, minor = kubernetes.removeprefix("v").split(".")[:2]
+    stamps = {"gitVersion": kubernetes, "gitMajor": major, "gitMinor": minor}
+    stamp = "-s -w" + "".join(f" -X k8s.io/component-base/version.{name}={text}" for name, text in stamps.items())
     for name, package in PACKAGES.items():
         verb = ["test", "-c"] if name == SUITE else ["build"]
         compiled = 0

@@ -18,6 +18,7 @@ TABLE = Path(__file__).with_name("roots.toml")
 _BINARIES = ("bin", "sbin", "usr/bin", "usr/sbin")
 _ACCOUNTS = ("root:x:0:0:root:/root:/bin/sh", "nobody:x:65534:65534:nobody:/nonexistent:/bin/false")
 _GROUPS = ("root:x:0:", "nogroup:x:65534:")
+_UNUSED = ("doc", "info", "locale", "man")
 _FOLDERS = {"dev": 0o755, "etc": 0o755, "home": 0o755, "proc": 0o755, "root": 0o700, "run": 0o755, "sys": 0o755}
 _FOLDERS |= {"tmp": 0o1777, "usr/bin": 0o755, "usr/local/bin": 0o755, "var": 0o755, "var/tmp": 0o1777}
 
@@ -28,18 +29,23 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packages: tuple[str, ...]
     applets: bool = False
     links: dict[str, str] = {}
+    folders: tuple[str, ...] = ()
     files: dict[str, str] = {}
+    sources: dict[str, str] = {}
     accounts: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
 
 
-def make(cache: Path, progress: Progress) -> Path:
+def make(cache: Path, sources: Path, progress: Progress) -> Path:
     """The folder with the root folders, by name; made now unless the cache has it.
+
+    `sources` is the folder of Kubernetes' sources.
 
     Raises:
         MachineError: the packages cannot be had here.
     """
-    digest = hashlib.sha256(TABLE.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:16]
+    described = TABLE.read_bytes() + Path(__file__).read_bytes() + sources.name.encode()
+    digest = hashlib.sha256(described).hexdigest()[:16]
     ready = cache / f"roots-{digest}"
     if ready.is_dir():
         return ready
@@ -49,6 +55,8 @@ def make(cache: Path, progress: Progress) -> Path:
     for name, root in msgspec.toml.decode(TABLE.read_bytes(), type=dict[str, Root]).items():
         progress(f"fetching the Debian packages of the image {name}: {' '.join(root.packages)}")
         _fill(partial / name, root, _fetch(cache / "packages", root.packages))
+        for path, source in root.sources.items():
+            shutil.copy(sources / "test" / "images" / source, partial / name / path[1:])
     return partial.rename(ready)
 
 
@@ -79,10 +87,14 @@ def _fill(root: Path, wanted: Root, packages: Sequence[Path]) -> None:
         (root / name).chmod(mode)
     for package in packages:
         run(["dpkg-deb", "--extract", str(package), str(root)])
+    for name in _UNUSED:
+        shutil.rmtree(root / "usr" / "share" / name, ignore_errors=True)
     # What the packages' own scripts would do on a system is done here.
     (root / "etc" / "passwd").write_text("".join(f"{line}\n" for line in (*_ACCOUNTS, *wanted.accounts)))
     (root / "etc" / "group").write_text("".join(f"{line}\n" for line in (*_GROUPS, *wanted.groups)))
     (root / "etc" / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
+    for path in wanted.folders:
+        (root / path[1:]).mkdir(parents=True)
     for path, text in wanted.files.items():
         (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (root / path[1:]).write_text(text)

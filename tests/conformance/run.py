@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from clusters import places
-from clusters.api import ClusterError, ClusterSpec, MachineError, NodeSpec, Progress
+from clusters.api import ClusterError, ClusterSpec, MachineError, NodeSpec, Progress, SpecError
 from clusters.embedded import additions, backend, build, doctor, network, prepare
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, stream
@@ -62,80 +63,87 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@dataclass(frozen=True)
+class Tested:
+    """A cluster as the suite gets to it: `inside` goes before a command that shall run in its network."""
+
+    kubeconfig: Path
+    kubectl: Path
+    inside: tuple[str, ...] = ()
+
+
 def conformance(
     options: argparse.Namespace, folder: Path, env: Mapping[str, str], progress: Progress
 ) -> list[suite.Result]:
-    """Runs the specs and returns what came of them; reports are in `folder`."""
-    cache = places.cache(env) / "conformance"
-    built = programs.programs(cache, env, progress)
-    kubernetes = build.programs(places.cache(env), env, progress)
+    """Runs the specs that the flags choose and returns what came of them; reports are in `folder`."""
+    built, kubernetes = make(env, progress)
     with ExitStack() as stack:
-        inside: list[str] = []
-        kubeconfig = options.kubeconfig
-        if kubeconfig is None:
-            cluster = start(built, kubernetes, options.nodes, env, progress)
+        if options.kubeconfig:
+            tested = Tested(options.kubeconfig.absolute(), kubernetes / "bin" / "kubectl")
+        else:
+            cluster = start(built, kubernetes, options.nodes, folder, env, progress)
             stack.callback(cluster.stop)
-            kubeconfig, inside = inner_kubeconfig(cluster, folder), cluster.enter([])
-        own = suite.flags(kubeconfig.absolute(), kubernetes / "bin" / "kubectl", folder)
+            tested = seen_inside(cluster, folder)
         found = []
-        for labels, procs in ((suite.PARALLEL, options.procs), (suite.SERIAL, 1)):
-            report = folder / f"{'serial' if procs == 1 and labels == suite.SERIAL else 'parallel'}.json"
+        for name, labels, procs in (("parallel", suite.PARALLEL, options.procs), ("serial", suite.SERIAL, 1)):
+            report = folder / f"{name}.json"
             chosen = suite.command(
-                built / "ginkgo",
-                built / programs.SUITE,
-                labels=labels,
-                focus=options.focus,
-                skip=options.skip,
-                procs=procs,
-                report=report,
+                built, labels=labels, focus=options.focus, skip=options.skip, procs=procs, report=report
             )
-            found += _run([*inside, *chosen, *own], report, env, progress)
-        return found
+            found += specs(tested, chosen, report, env, progress)
+    if not found:
+        raise SpecError("no [Conformance] spec has a name that --focus and --skip leave; `--focus DNS` is an example")
+    return found
 
 
-def start(built: Path, kubernetes: Path, nodes: int, env: Mapping[str, str], progress: Progress) -> EmbeddedCluster:
+def make(env: Mapping[str, str], progress: Progress) -> tuple[Path, Path]:
+    """The folders of the suite's programs and of the cluster's, built unless the cache has them."""
+    built = programs.programs(places.cache(env) / "conformance", env, progress)
+    return built, build.programs(places.cache(env), env, progress)
+
+
+def start(
+    built: Path, kubernetes: Path, nodes: int, folder: Path, env: Mapping[str, str], progress: Progress
+) -> EmbeddedCluster:
     """An embedded cluster with the suite's images; it dies with this process."""
     doctor.require()
     cache = places.cache(env)
-    list_file = prepare.prepare((), cache, env, progress)
+    filled = IMAGES.read_text()
+    own = cache / "conformance"
+    made = roots.make(own, programs.sources(env, own), progress)
+    known = {"bin": built, "kubernetes": kubernetes / "bin", "roots": made}
+    for name, place in known.items():
+        filled = filled.replace(f"{{{name}}}", str(place))
+    (folder / "images.toml").write_text(filled)
     return backend.start(
         "conformance",
         ClusterSpec(tuple(NodeSpec(name=f"node-{number}") for number in range(1, nodes + 1)), HOST_PATHS),
         programs=kubernetes,
-        images=list_file,
-        added=additions.read([images(built, kubernetes, cache / "conformance", progress)]),
+        images=prepare.prepare((), cache, env, progress),
+        added=additions.read([folder / "images.toml"]),
         env=env,
         progress=progress,
     )
 
 
-def images(built: Path, kubernetes: Path, cache: Path, progress: Progress) -> Path:
-    """The file of the suite's images, filled in for this machine."""
-    filled = {
-        "{bin}": built,
-        "{kubernetes}": kubernetes / "bin",
-        "{roots}": roots.make(cache, progress),
-    }
-    text = IMAGES.read_text()
-    for name, place in filled.items():
-        text = text.replace(name, str(place))
-    file = cache / f"images-{os.getpid()}.toml"
-    file.write_text(text)
-    return file
+def seen_inside(cluster: EmbeddedCluster, folder: Path) -> Tested:
+    """The cluster from inside its network, to which the host's 127.0.0.1 does not lead."""
+    server = f"https://{network.API}:{network.API_PORT}"
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(re.sub(r"https://127\.0\.0\.1:\d+", server, cluster.kubeconfig.read_text()))
+    return Tested(kubeconfig, cluster.programs / "kubectl", tuple(cluster.enter([])))
 
 
-def inner_kubeconfig(cluster: EmbeddedCluster, folder: Path) -> Path:
-    """A kubeconfig for inside the cluster's network, where the host's 127.0.0.1 does not lead to it."""
-    text = re.sub(
-        r"https://127\.0\.0\.1:\d+", f"https://{network.API}:{network.API_PORT}", cluster.kubeconfig.read_text()
-    )
-    file = folder / "kubeconfig"
-    file.touch(mode=0o600)
-    file.write_text(text)
-    return file
+def specs(
+    tested: Tested, chosen: Sequence[str], report: Path, env: Mapping[str, str], progress: Progress
+) -> list[suite.Result]:
+    """Runs the specs of a command line from `suite.command` on a cluster; their output is beside the report.
 
-
-def _run(argv: Sequence[str], report: Path, env: Mapping[str, str], progress: Progress) -> list[suite.Result]:
+    Raises:
+        MachineError: the suite ended before it wrote its report.
+    """
+    argv = [*tested.inside, *chosen, *suite.flags(tested.kubeconfig, tested.kubectl, report.parent)]
     log = report.with_suffix(".log")
     passed = failed = 0
 

@@ -46,12 +46,20 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def command(
-    ginkgo: Path, suite: Path, *, labels: str, focus: Sequence[str], skip: Sequence[str], procs: int, report: Path
+    built: Path, *, labels: str, focus: Sequence[str], skip: Sequence[str], procs: int, report: Path
 ) -> list[str]:
-    """The argument list that runs the specs with these labels, `procs` at a time, up to the suite's own flags."""
-    words = [str(ginkgo), "-v", "--no-color", "--timeout=3h", f"--procs={procs}", f"--label-filter={labels}"]
+    """The argument list that runs the specs with these labels, `procs` at a time, up to the suite's own flags.
+
+    `built` is the folder of its programs.
+    """
+    words = [str(built / "ginkgo"), "-v", "--no-color", "--timeout=3h", f"--procs={procs}", f"--label-filter={labels}"]
     words += [f"--focus={text}" for text in focus] + [f"--skip={text}" for text in skip]
-    return [*words, f"--output-dir={report.parent}", f"--json-report={report.name}", str(suite), "--"]
+    return [*words, f"--output-dir={report.parent}", f"--json-report={report.name}", str(built / "e2e.test"), "--"]
+
+
+def exactly(names: Iterable[str]) -> str:
+    """A regular expression of Go's for the specs with these names."""
+    return f"^({'|'.join(re.escape(name).replace(chr(92) + ' ', ' ') for name in names)})$"
 
 
 def flags(kubeconfig: Path, kubectl: Path, folder: Path) -> list[str]:

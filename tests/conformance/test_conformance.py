@@ -72,8 +72,7 @@ def test_the_table_and_the_failures() -> None:
 
 def test_the_command_line_chooses_by_label_and_name() -> None:
     words = suite.command(
-        Path("/b/ginkgo"),
-        Path("/b/e2e.test"),
+        Path("/b"),
         labels=suite.SERIAL,
         focus=["DNS"],
         skip=["slow"],
@@ -111,7 +110,7 @@ def test_without_packages_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
     with pytest.raises(MachineError) as raised:
-        roots.make(tmp_path / "cache", lambda _: None)
+        roots.make(tmp_path / "cache", tmp_path, lambda _: None)
 
     assert str(raised.value) == (
         "the Debian packages bash-static, busybox-static cannot be fetched: E: Unable to locate package bash-static\n"
