@@ -197,7 +197,7 @@ def start(
     folder = places.clusters(env) / name
     with state.lock(folder) as lock, _door(port) as door:
         state.clear_stale(folder, progress)
-        folder.mkdir(mode=0o700)
+        state.begin(folder)
         write_private(folder / state.ADDED_IMAGES, msgspec.json.encode(added))
         job = holder.Job(
             name=name,

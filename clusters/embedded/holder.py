@@ -110,8 +110,8 @@ def main() -> NoReturn:
         control.serve(Path(job.state), partial(fleet.handle, plane.api))
         plane.start_addons()
         _supervise(supervisor, woken)
-    except ClusterError as error:
-        (Path(job.state) / "ended").write_text(str(error))
+    except (ClusterError, OSError) as error:
+        state.tell_end(Path(job.state), str(error))
         if not ready:
             report(Report(error=str(error)))
     sys.exit(1)

@@ -8,6 +8,7 @@ runs on the node. Limits: every node reports the whole machine's processors and 
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from clusters.embedded.runtime import server
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.state import ADDED_IMAGES, RESTARTS
 from clusters.embedded.supervisor import SETTLED, Backoff, record
-from clusters.process import Child, run
+from clusters.process import Child, run, tail
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 """The label that Karpenter and most charts use for spot and on-demand; design.md's term is capacity type."""
@@ -187,7 +188,11 @@ async def hold(config: NodeConfig, kubelet: Sequence[str], folder: Path, restart
     keeping = asyncio.create_task(keep(lambda: Child(kubelet, log=folder / "kubelet.log"), config.name, restarts))
     keeping.add_done_callback(lambda _: stop.set())
     await serving
-    return await keeping if keeping.done() else 1
+    if keeping.done():
+        last = tail(folder / "kubelet.log", 8)
+        logging.getLogger(__name__).error("the kubelet ended; its log ends with\n%s", last)
+        return keeping.result()
+    return 1
 
 
 async def keep(start: Callable[[], Child], name: str, restarts: Path) -> int:

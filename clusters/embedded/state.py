@@ -29,6 +29,14 @@ RESTARTS = "restarts.jsonl"
 """File in a cluster's folder that tells which of its programs were started again."""
 
 
+LEAST_SPACE = 256 << 20
+"""Bytes that a start needs: etcd takes 128 MiB for its log at once."""
+
+_RESERVE = "reserve"
+_ENDED = "ended"
+_LONGEST_REASON = 1 << 15
+
+
 class NameInUse(ClusterError):
     """A cluster of that name runs, starts, or is just ending."""
 
@@ -57,9 +65,31 @@ def names(env: Mapping[str, str]) -> list[str]:
     return sorted(each.name for each in folder.glob("[!.]*") if each.is_dir())
 
 
+def begin(folder: Path) -> None:
+    """Makes the folder of a new cluster.
+
+    Raises:
+        MachineError: the disk has less than LEAST_SPACE.
+    """
+    free = shutil.disk_usage(folder.parent).free
+    if free < LEAST_SPACE:
+        raise MachineError(
+            f"the folder for the state of clusters, {folder.parent}, has {free >> 20} MiB left, and a cluster needs "
+            f"{LEAST_SPACE >> 20}; make room, or let XDG_STATE_HOME name another"
+        )
+    folder.mkdir(mode=0o700)
+    (folder / _RESERVE).write_bytes(bytes(1 << 16))
+
+
+def tell_end(folder: Path, reason: str) -> None:
+    """Writes down why a cluster ended by itself, in the space kept for that, as the disk may be full."""
+    (folder / _RESERVE).unlink(missing_ok=True)
+    (folder / _ENDED).write_text(reason[-_LONGEST_REASON:])
+
+
 def last_end(name: str, env: Mapping[str, str]) -> str | None:
     """Why the last cluster of that name ended by itself, as long as its state is there; else None."""
-    ended = places.clusters(env) / name / "ended"
+    ended = places.clusters(env) / name / _ENDED
     return ended.read_text() if ended.is_file() else None
 
 
