@@ -9,6 +9,7 @@ all chosen specs passed.
 import argparse
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,9 @@ from tests.conformance import programs, roots, suite
 
 IMAGES = Path(__file__).with_name("images.toml")
 RESULTS = Path(__file__).parents[2] / "results" / "conformance"
-HOST_PATHS = ("/etc/hosts",)
+SCRATCH = Path("/tmp/job-e2e")
+"""A folder of the node's on which specs of Jobs insist; it is the machine's, and removed at the end."""
+HOST_PATHS = ("/etc/hosts", str(SCRATCH))
 """What the suite mounts from its nodes."""
 _DONE = re.compile(r"• (\[FAILED\]|\[\d)")
 
@@ -82,6 +85,7 @@ def conformance(
             tested = Tested(options.kubeconfig.absolute(), kubernetes / "bin" / "kubectl")
         else:
             cluster = start(built, kubernetes, options.nodes, folder, env, progress)
+            stack.callback(shutil.rmtree, SCRATCH, ignore_errors=True)
             stack.callback(cluster.stop)
             tested = seen_inside(cluster, folder)
         found = []

@@ -58,8 +58,8 @@ def command(
 
 
 def exactly(names: Iterable[str]) -> str:
-    """A regular expression of Go's for the specs with these names."""
-    return f"^({'|'.join(re.escape(name).replace(chr(92) + ' ', ' ') for name in names)})$"
+    """A regular expression of Go's for the specs with these names, before which the suite puts its own."""
+    return f" ({'|'.join(re.escape(name).replace(chr(92) + ' ', ' ') for name in names)})$"
 
 
 def flags(kubeconfig: Path, kubectl: Path, folder: Path) -> list[str]:
