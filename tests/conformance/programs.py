@@ -47,6 +47,11 @@ def programs(cache: Path, env: Mapping[str, str], progress: Progress) -> Path:
     return folder
 
 
+def version() -> str:
+    """The version of Kubernetes that is pinned, as in v1.37.1."""
+    return build.versions((SOURCES / "go.mod").read_text())["k8s.io/kubernetes"]
+
+
 def sources(env: Mapping[str, str], cache: Path) -> Path:
     """Folder of the pinned Kubernetes' sources, for the files of some images.
 
@@ -83,10 +88,9 @@ def _build(folder: Path, env: Mapping[str, str], progress: Progress) -> None:
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    go, version = build.find_go(_tools(folder.parent), env, progress), build.versions((SOURCES / "go.mod").read_text())
-    kubernetes = version["k8s.io/kubernetes"]
-    major, minor = kubernetes.removeprefix("v").split(".")[:2]
-    stamps = {"gitVersion": kubernetes, "gitMajor": major, "gitMinor": minor}
+    go = build.find_go(_tools(folder.parent), env, progress)
+    major, minor = version().removeprefix("v").split(".")[:2]
+    stamps = {"gitVersion": version(), "gitMajor": major, "gitMinor": minor}
     stamp = "-s -w" + "".join(f" -X k8s.io/component-base/version.{name}={text}" for name, text in stamps.items())
     for name, package in PACKAGES.items():
         verb = ["test", "-c"] if name == SUITE else ["build"]

@@ -6,7 +6,7 @@ needed, then all files belong to who made them. The packages' versions are those
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -36,15 +36,15 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: tuple[str, ...] = ()
 
 
-def make(cache: Path, sources: Path, progress: Progress) -> Path:
+def make(cache: Path, version: str, sources: Callable[[], Path], progress: Progress) -> Path:
     """The folder with the root folders, by name; made now unless the cache has it.
 
-    `sources` is the folder of Kubernetes' sources.
+    `sources` finds the folder of the sources of that version of Kubernetes.
 
     Raises:
         MachineError: the packages cannot be had here.
     """
-    described = TABLE.read_bytes() + Path(__file__).read_bytes() + sources.name.encode()
+    described = TABLE.read_bytes() + Path(__file__).read_bytes() + version.encode()
     digest = hashlib.sha256(described).hexdigest()[:16]
     ready = cache / f"roots-{digest}"
     if ready.is_dir():
@@ -56,7 +56,7 @@ def make(cache: Path, sources: Path, progress: Progress) -> Path:
         progress(f"fetching the Debian packages of the image {name}: {' '.join(root.packages)}")
         _fill(partial / name, root, _fetch(cache / "packages", root.packages))
         for path, source in root.sources.items():
-            shutil.copy(sources / "test" / "images" / source, partial / name / path[1:])
+            shutil.copy(sources() / "test" / "images" / source, partial / name / path[1:])
     return partial.rename(ready)
 
 

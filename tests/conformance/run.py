@@ -114,7 +114,7 @@ def start(
     cache = places.cache(env)
     filled = IMAGES.read_text()
     own = cache / "conformance"
-    made = roots.make(own, programs.sources(env, own), progress)
+    made = roots.make(own, programs.version(), lambda: programs.sources(env, own), progress)
     known = {"bin": built, "kubernetes": kubernetes / "bin", "roots": made}
     for name, place in known.items():
         filled = filled.replace(f"{{{name}}}", str(place))

@@ -110,7 +110,7 @@ def test_without_packages_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
     with pytest.raises(MachineError) as raised:
-        roots.make(tmp_path / "cache", tmp_path, lambda _: None)
+        roots.make(tmp_path / "cache", "v1", lambda: tmp_path, lambda _: None)
 
     assert str(raised.value) == (
         "the Debian packages bash-static, busybox-static cannot be fetched: E: Unable to locate package bash-static\n"
