@@ -27,6 +27,7 @@ from clusters.wait import WaitTimeout, until
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
 _ETCD = "unix://localhost:23790"  # etcd wants host:port; it is the name of the socket's file in etcd's own folder
+_ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}}
 _DEADLINE = 60.0
 _PAUSE = 0.05  # each look at the API server costs it a TLS handshake, just when it has the most to do
 
@@ -248,14 +249,13 @@ class ControlPlane:
     def make_objects(self) -> None:
         """Creates what a cluster holds from the start: roles of our components, the DNS Service."""
         self._say("making the first objects")
-        for wanted in self._objects:
-            self.api.create(wanted)
+        self.api.create(*self._objects)
 
     def wait_until_ready(self, nodes: Sequence[str]) -> None:
         """Returns once every node is Ready, kube-proxy has written its rules and CoreDNS answers."""
         self._wait(f"{len(nodes)} nodes to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
-        account = "/api/v1/namespaces/default/serviceaccounts/default"
-        self._wait("the default service account", lambda: self.api.get(account) is not None)
+        # Without it no pod can be made; kube-controller-manager would make it too, a second later.
+        self._wait("the default service account", lambda: self._makes(_ACCOUNT))
         self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
         self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
 

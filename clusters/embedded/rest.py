@@ -1,7 +1,7 @@
 """The calls that a holder makes to its own API server, as administrator.
 
 Place: controlplane.py waits for the cluster with `get`; fleet.py changes nodes with `send`. Limits: one connection per
-call; ordinary clients are too slow to import for this (the start of a cluster would wait for them).
+call of these; ordinary clients are too slow to import for this (the start of a cluster would wait for them).
 """
 
 import contextlib
@@ -35,10 +35,12 @@ class Api:
         """Body of a 200 answer, else None."""
         return get(self._connect(), path)
 
-    def create(self, wanted: dict[str, Any]) -> None:
-        """Makes an object; one that is there already is no error."""
-        with contextlib.suppress(Conflict):
-            self.send("POST", place(wanted), wanted)
+    def create(self, *objects: dict[str, Any]) -> None:
+        """Makes objects, by one connection, for each handshake costs; one that is there already is no error."""
+        with contextlib.closing(self._connect()) as connection:
+            for wanted in objects:
+                with contextlib.suppress(Conflict):
+                    _send(connection, "POST", place(wanted), wanted, "application/json")
 
     def send(self, method: str, path: str, body: object, kind: str = "application/json") -> dict[str, Any]:
         """The object that the API server answers with.
@@ -47,25 +49,27 @@ class Api:
             Conflict: the object has another resourceVersion by now.
             ClusterError: it does not answer, or refuses.
         """
-        connection = self._connect()
-        try:
-            connection.request(method, path, json.dumps(body), {"Content-Type": kind})
-            answer = connection.getresponse()
-            said: dict[str, Any] = json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ClusterError(
-                f"the API server did not answer {method} {path}: {error}; it may be starting again, so try once more"
-            ) from error
-        finally:
-            connection.close()
-        if answer.status == http.client.CONFLICT:
-            raise Conflict(f"the API server refused {method} {path}: {said.get('message')}")
-        if answer.status >= http.client.BAD_REQUEST:
-            raise ClusterError(f"the API server refused {method} {path}: {said.get('message')}")
-        return said
+        with contextlib.closing(self._connect()) as connection:
+            return _send(connection, method, path, body, kind)
 
     def _connect(self) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection("127.0.0.1", network.API_PORT, context=self._tls, timeout=_SECONDS)
+
+
+def _send(connection: http.client.HTTPConnection, method: str, path: str, body: object, kind: str) -> dict[str, Any]:
+    try:
+        connection.request(method, path, json.dumps(body), {"Content-Type": kind})
+        answer = connection.getresponse()
+        said: dict[str, Any] = json.loads(answer.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ClusterError(
+            f"the API server did not answer {method} {path}: {error}; it may be starting again, so try once more"
+        ) from error
+    if answer.status == http.client.CONFLICT:
+        raise Conflict(f"the API server refused {method} {path}: {said.get('message')}")
+    if answer.status >= http.client.BAD_REQUEST:
+        raise ClusterError(f"the API server refused {method} {path}: {said.get('message')}")
+    return said
 
 
 def place(wanted: dict[str, Any]) -> str:
