@@ -170,7 +170,12 @@ def run_down(options: argparse.Namespace) -> int:
     if cluster is None and backends.is_held(options.cluster, name, os.environ):
         raise ClusterError(f"the cluster {name!r} is just starting; interrupt its start, or wait and ask again")
     if cluster is None:
-        print(f"No cluster {name!r} runs.")
+        left = backends.clear(options.cluster, name, os.environ)
+        print(
+            f"No cluster {name!r} runs; what the last one left behind is removed."
+            if left
+            else f"No cluster {name!r} runs."
+        )
         return 0
     cluster.stop()
     print(f"The cluster {cluster.name!r} has ended.")

@@ -66,6 +66,18 @@ def last_end(backend: str, name: str, env: Mapping[str, str]) -> str | None:
     return state.last_end(name, env)
 
 
+def clear(backend: str, name: str, env: Mapping[str, str]) -> bool:
+    """Removes what a cluster of that name left behind that ended by itself or was killed; whether there was anything.
+
+    Raises:
+        ClusterError: one runs, or is just starting or ending.
+    """
+    _known(backend)
+    from clusters.embedded import state
+
+    return state.clear(name, env)
+
+
 def launch(
     backend: str,
     name: str,

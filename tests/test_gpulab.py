@@ -118,7 +118,10 @@ def test_a_killed_start_is_not_left_half_alive(machine: None, programs: Path, st
     os.kill(up.pid, signal.SIGKILL)
     up.wait()
     until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=30)
-    assert run([str(Path(sys.executable).with_name("gpulab")), "down"]) == "No cluster 'default' runs.\n"
+    assert run([str(Path(sys.executable).with_name("gpulab")), "down"]) == (
+        "No cluster 'default' runs; what the last one left behind is removed.\n"
+    )
+    assert list((state / "gpulab" / "clusters").glob("[!.]*")) == []
 
 
 @pytest.mark.cluster

@@ -172,6 +172,19 @@ def clear_stale(folder: Path, progress: Progress) -> None:
         remove(folder)
 
 
+def clear(name: str, env: Mapping[str, str]) -> bool:
+    """Removes what a cluster left behind that was killed or ended by itself; whether there was anything.
+
+    Raises:
+        NameInUse: one of that name runs, starts, or is just ending.
+    """
+    folder = places.clusters(env) / name
+    with lock(folder, seconds=2):
+        there = folder.exists()
+        remove(folder)
+    return there
+
+
 def keep_logs(folder: Path, env: Mapping[str, str]) -> Path:
     """Copies the logs out of a state folder that is about to go; the newest failed start replaces the one before."""
     kept = places.clusters(env).with_name("logs") / folder.name

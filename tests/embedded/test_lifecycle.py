@@ -172,3 +172,5 @@ def test_a_cluster_dies_with_the_process_that_started_it(launcher: Launcher) -> 
     done = subprocess.run(argv, env=launcher.env, capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     assert_nothing_left(launcher, "orphan")
+    assert state.clear("orphan", launcher.env)  # its state, and its cgroups, which are in no namespace
+    assert not state.clear("orphan", launcher.env)
