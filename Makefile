@@ -33,10 +33,9 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lock: .venv/ready  ## write every lock anew: the harness, Go, the contract suite, vLLM
+lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM
 	$(LOCK) requirements/harness.in -o requirements/harness.txt
 	$(LOCK) requirements/go.in -o requirements/go.txt
-	$(LOCK) --no-annotate tests/contract/kopf.in -o tests/contract/kopf.txt
 	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate cpu.in --override cpu-overrides.txt -o cpu.txt
 	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate gpu.in -o gpu.txt
 
