@@ -38,7 +38,7 @@ def subject(
     """The cluster that the contract is held to."""
     named: Path | None = request.config.getoption(_OPTION, default=None)
     if named:
-        kubeconfig, enter, not_enforced = named, None, ()
+        kubeconfig, enter, not_enforced = named, None, None
     else:
         cluster = request.getfixturevalue("embedded")
         kubeconfig, enter, not_enforced = cluster.kubeconfig, cluster.enter, cluster.traits.not_enforced
@@ -48,6 +48,20 @@ def subject(
         yield Subject(
             kubeconfig, programs / "bin" / "kubectl", programs / "bin" / "helm", api, dynamic, enter, not_enforced
         )
+
+
+@pytest.fixture(autouse=True)
+def trait(request: pytest.FixtureRequest) -> None:
+    """Skips a test marked `trait(...)` whose subject's traits say that one of these is not enforced or offered.
+
+    An embedded cluster offers all that its traits do not name, so there a test of it fails rather than skips.
+    """
+    for mark in request.node.iter_markers("trait"):
+        known = request.getfixturevalue("subject").not_enforced
+        if known is None:
+            pytest.skip(f"a named kubeconfig has no traits that say whether it offers {', '.join(mark.args)}")
+        for each in sorted(set(mark.args) & set(known)):
+            pytest.skip(f"this cluster's traits say that it does not enforce {each}")
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,8 @@ VERSIONS = {kind: version for version, kinds in _GROUPS.items() for kind in kind
 class Subject:
     """A cluster of any kind.
 
-    `enter` makes the argument list that runs a program where pod addresses answer; `not_enforced` is as in its traits.
+    `enter` makes the argument list that runs a program where pod addresses answer; `not_enforced` is as in its traits,
+    None where there are none to ask.
     """
 
     kubeconfig: Path
@@ -51,7 +52,7 @@ class Subject:
     api: ApiClient
     dynamic: DynamicClient
     enter: Callable[[Sequence[str]], list[str]] | None
-    not_enforced: tuple[str, ...]
+    not_enforced: tuple[str, ...] | None
 
 
 class Space:

@@ -134,7 +134,7 @@ def test_readiness_is_asked_by_http_and_tcp(space: Space) -> None:
     assert not is_ready(space.get("Pod", "refuses"))
 
 
-def test_a_grpc_probe_speaks_grpc(space: Space) -> None:
+def test_a_grpc_probe_fails_where_nobody_speaks_grpc(space: Space) -> None:
     said = until(
         lambda: space.events("grpc"), lambda said: "Readiness probe failed" in said, what="a refusal", seconds=SECONDS
     )
@@ -187,9 +187,8 @@ def test_a_followed_log_ends_with_its_container(space: Space) -> None:
     assert space.kubectl("logs", "--follow", "followed").split() == ["1", "2", "3", "4"]
 
 
+@pytest.mark.trait("limits of memory")
 def test_memory_over_its_limit_is_an_oom_kill(space: Space) -> None:
-    if any("memory" in each for each in space.subject.not_enforced):
-        pytest.skip("this cluster's traits say that limits of memory are not enforced")
     code = "import time\nkept = [bytearray(10_000_000) for _ in range(30)]\ntime.sleep(600)"
     space.create(python("greedy", code, container={"resources": {"limits": {"memory": "100Mi"}}}))
     state = ended(space.phase("greedy", "Failed"))

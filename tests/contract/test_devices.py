@@ -10,10 +10,10 @@ ANY = [{"operator": "Exists"}]
 WANTS = {"resources": {"limits": {GPU: "1"}}}
 
 
+@pytest.mark.trait("GPUs")
 def test_each_gpu_is_given_to_one_pod(space: Space) -> None:
     whole = [each for each in space.find("Node") if int(each["status"]["allocatable"].get(GPU, 0))]
-    if not whole:
-        pytest.skip(f"no node of this cluster offers {GPU}")
+    assert whole, f"no node of this cluster offers {GPU}"
     node = whole[0]["metadata"]["name"]
     count = int(whole[0]["status"]["allocatable"][GPU])
     here: Object = {"nodeSelector": {"kubernetes.io/hostname": node}, "tolerations": ANY}
@@ -41,9 +41,8 @@ def test_each_gpu_is_given_to_one_pod(space: Space) -> None:
             space.delete("Pod", name)
 
 
+@pytest.mark.trait("NetworkPolicy")
 def test_a_network_policy_closes_pods_to_others(space: Space) -> None:
-    if "NetworkPolicy" in space.subject.not_enforced:
-        pytest.skip("this cluster's traits say that NetworkPolicy is not enforced")
     policy: Object = {"podSelector": {"matchLabels": {"app": "closed"}}, "policyTypes": ["Ingress"]}
     policy["ingress"] = [{"from": [{"podSelector": {"matchLabels": {"app": "allowed"}}}]}]
     probe = {"exec": {"command": ["true"]}}

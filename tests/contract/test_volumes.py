@@ -27,11 +27,10 @@ def configured(space: Space) -> None:
 
 @pytest.fixture(scope="module")
 def storage(space: Space) -> None:
-    """Skips when no StorageClass is the default one."""
+    """A StorageClass that is the default one."""
     mark = "storageclass.kubernetes.io/is-default-class"
     classes = [each["metadata"].get("annotations") or {} for each in space.find("StorageClass")]
-    if not any(each.get(mark) == "true" for each in classes):
-        pytest.skip("this cluster has no default StorageClass")
+    assert any(each.get(mark) == "true" for each in classes), "this cluster has no default StorageClass"
 
 
 def test_an_empty_dir_is_shared_by_the_containers_of_a_pod(space: Space) -> None:
@@ -118,6 +117,7 @@ def test_sources_are_projected_into_one_folder(space: Space, configured: None) -
     assert said.split() == ["one", "other", "projected", 'app="projected"', "250"]
 
 
+@pytest.mark.trait("a default StorageClass")
 def test_a_claim_keeps_its_data_from_pod_to_pod(space: Space, storage: None) -> None:
     volumes = [{"name": "kept", "persistentVolumeClaim": {"claimName": "kept"}}]
     space.create(claim("kept"))
@@ -132,6 +132,7 @@ def test_a_claim_keeps_its_data_from_pod_to_pod(space: Space, storage: None) -> 
     space.gone("PersistentVolume", volume)
 
 
+@pytest.mark.trait("a default StorageClass")
 def test_each_pod_of_a_stateful_set_has_a_claim_of_its_own(space: Space, storage: None) -> None:
     command = "test -e /own/name || hostname > /own/name; cat /own/name; exec sleep 600"
     made = workload(
