@@ -18,11 +18,12 @@ import msgspec
 from clusters import places
 from clusters.api import ClusterLost, ClusterSpec, NodeSpec, Progress, SpecError, StartError, Traits
 from clusters.drain import drain
-from clusters.embedded import additions, cgroups, control, holder, identities, state
+from clusters.embedded import additions, cgroups, control, identities, state
 from clusters.embedded.cgroups import Kind
 from clusters.embedded.checks import check
 from clusters.embedded.gpu import devices, faults, nvml
-from clusters.embedded.pki import write_private
+from clusters.embedded.job import Job, Report, enter, holder_argv
+from clusters.embedded.private import write_private
 from clusters.embedded.runtime.images import Entry, entries
 from clusters.embedded.supervisor import Restart, restarts
 from clusters.process import Child, children, kill_for_certain, start_time, system_path, tail
@@ -137,7 +138,7 @@ class EmbeddedCluster:
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` in the cluster's network."""
-        return holder.enter(self._running.pid, argv, root=_is_root())
+        return enter(self._running.pid, argv, root=_is_root())
 
     def check(self) -> None:
         """Returns while the holder lives; raises ClusterLost with the reason it left once it does not."""
@@ -199,7 +200,7 @@ def start(
         state.clear_stale(folder, progress)
         state.begin(folder)
         write_private(folder / state.ADDED_IMAGES, msgspec.json.encode(added))
-        job = holder.Job(
+        job = Job(
             name=name,
             state=str(folder),
             programs=str(programs),
@@ -230,7 +231,7 @@ def _kept(spec: ClusterSpec, added: Sequence[Entry], *folders: Path) -> tuple[st
 
 
 def _start_holder(
-    job: holder.Job, folder: Path, lock: IO[str], env: Mapping[str, str], *, detached: bool
+    job: Job, folder: Path, lock: IO[str], env: Mapping[str, str], *, detached: bool
 ) -> tuple[Child, IO[bytes]]:
     """Starts the holder, which inherits lock and door; returns it and the pipe on which it reports."""
     cgroups.store(job.limits, folder)
@@ -239,7 +240,7 @@ def _start_holder(
     reports = os.fdopen(reading, "rb")
     with os.fdopen(writing, "wb"):
         file = write_private(folder / "holder.json", msgspec.json.encode(msgspec.structs.replace(job, report=writing)))
-        argv = holder.argv(file, identities.unshare(identities.kind(root=_is_root()), root=_is_root()))
+        argv = holder_argv(file, identities.unshare(identities.kind(root=_is_root()), root=_is_root()))
         fds = (lock.fileno(), job.door, writing)
         log = folder / "holder.log"
         return Child(argv, log=log, env=_clean(env, folder), pass_fds=fds, detached=detached), reports
@@ -293,7 +294,7 @@ def _door(port: int) -> Iterator[socket.socket]:
         yield door
 
 
-def _write_down(job: holder.Job, pid: int, *, detached: bool) -> state.Running:
+def _write_down(job: Job, pid: int, *, detached: bool) -> state.Running:
     """Writes down what is to be known of the cluster whose holder has that outer process, and returns it."""
     running = state.Running(
         name=job.name,
@@ -341,7 +342,7 @@ def _follow(reports: IO[bytes], child: Child, folder: Path, progress: Progress) 
     """Passes on what the holder says until the cluster is ready."""
     with reports:
         for line in reports:
-            report = msgspec.json.decode(line, type=holder.Report)
+            report = msgspec.json.decode(line, type=Report)
             if report.ready:
                 return
             if report.error:

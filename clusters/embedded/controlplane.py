@@ -19,7 +19,8 @@ import yaml
 from clusters.api import ClusterError, StartError
 from clusters.api import ControlPlane as Times
 from clusters.embedded import addons, network
-from clusters.embedded.pki import Authority, Pair, kubeconfig, write_private
+from clusters.embedded.pki import Authority, Pair, kubeconfig
+from clusters.embedded.private import write_private
 from clusters.embedded.rest import Api, get
 from clusters.embedded.supervisor import Supervisor
 from clusters.process import Child

@@ -1,33 +1,35 @@
 """The process that holds a cluster: the first one in the cluster's own namespaces, from whose death all else dies.
 
-Place: `argv` is what backend.py starts; there `main` runs as process 1 of a new PID namespace, with a network and mount
-namespace of its own (and a user namespace when not root). It brings the cluster up, tells how far it is on a pipe,
-carries connections from the host's 127.0.0.1 to the API server, and has its programs kept running (supervisor.py).
-Limits: a program that cannot be kept ends the cluster, which says which one it was.
+Place: backend.py starts it with the command line of job.py; there `main` runs as process 1 of a new PID namespace, with
+a network and mount namespace of its own (and a user namespace when not root). It brings the cluster up, tells how far
+it is on a pipe, carries connections from the host's 127.0.0.1 to the API server (door.py), and has its programs kept
+running (supervisor.py). Limits: a program that cannot be kept ends the cluster, which says which one it was.
+
+What etcd and kube-apiserver do not need is imported once they have been started.
 """
 
-import asyncio
 import contextlib
 import os
 import select
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from clusters.api import ClusterError, ClusterSpec
+from clusters.api import ClusterError
 from clusters.embedded import control, controlplane, network, state
-from clusters.embedded.cgroups import Limits
-from clusters.embedded.fleet import Fleet
+from clusters.embedded.job import Job, Report
 from clusters.embedded.supervisor import Supervisor, record
 from clusters.process import run
 from clusters.wait import WaitTimeout, until
+
+if TYPE_CHECKING:
+    from clusters.embedded.fleet import Fleet
 
 RUN = Path("/run/gpulab")
 HIDDEN = ("/run", "/var/lib")
@@ -41,45 +43,6 @@ KUBELET_SETTINGS = {
     "vm/panic_on_oom": 0,
 }
 """What a kubelet wants: k8s.io/component-helpers/node/util/sysctl and setupKernelTunables in its container manager."""
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What a holder is started with: paths as text; `door` and `report` are inherited file descriptors."""
-
-    name: str
-    state: str
-    programs: str
-    images: str
-    spec: ClusterSpec
-    server: str
-    door: int
-    keep: tuple[str, ...]
-    limits: Limits = Limits()
-    report: int = -1
-
-
-class Report(msgspec.Struct, frozen=True):
-    """One line from a holder: what it waits for, or that the cluster is ready, or why it is not."""
-
-    say: str | None = None
-    ready: bool = False
-    error: str | None = None
-
-
-def argv(job_file: Path, user: Sequence[str]) -> list[str]:
-    """Command line that runs a holder in new namespaces; SIGKILL on its first process ends everything in them.
-
-    `user`: from `identities.unshare`.
-    """
-    namespaces = ["--net", "--mount", "--propagation=private", "--pid", "--ipc", "--uts"]
-    into = ["--fork", "--kill-child", "--mount-proc"]
-    return ["unshare", *user, *namespaces, *into, sys.executable, "-P", "-m", "clusters.embedded.holder", str(job_file)]
-
-
-def enter(pid: int, command: Sequence[str], *, root: bool) -> list[str]:
-    """Argument list that runs `command` in the network of the holder whose outer process is `pid`."""
-    user = [] if root else ["--user", "--preserve-credentials"]
-    return ["nsenter", f"--target={pid}", *user, "--net", "--", *command]
 
 
 def main() -> NoReturn:
@@ -125,7 +88,9 @@ def _await_record(state: Path) -> None:
     sys.exit(1)
 
 
-def _bring_up(job: Job, supervisor: Supervisor, say: Callable[[str], None]) -> tuple[controlplane.ControlPlane, Fleet]:
+def _bring_up(
+    job: Job, supervisor: Supervisor, say: Callable[[str], None]
+) -> "tuple[controlplane.ControlPlane, Fleet]":
     say("preparing mounts and the network")
     _mounts(job.keep)
     network.set_up(len(job.spec.nodes))
@@ -133,7 +98,10 @@ def _bring_up(job: Job, supervisor: Supervisor, say: Callable[[str], None]) -> t
     files = controlplane.files(Path(job.state), Path(job.programs))
     plane = controlplane.ControlPlane(files, supervisor, say)
     plane.start_store(job.spec.control_plane)
-    threading.Thread(target=_keep_door, args=(job.door,), daemon=True).start()
+    from clusters.embedded import door
+    from clusters.embedded.fleet import Fleet
+
+    threading.Thread(target=door.keep, args=(job.door,), daemon=True).start()
     plane.kubeconfig(Path(job.state) / "kubeconfig", job.server, f"gpulab-{job.name}")
     say("starting the nodes")
     fleet = Fleet(job.spec, files, Path(job.images), RUN, job.limits, supervisor)
@@ -218,34 +186,6 @@ def _reap(ours: set[int]) -> None:
         if ended is None or ended.si_pid in ours:
             return
         os.waitpid(ended.si_pid, 0)
-
-
-def _keep_door(door: int) -> None:
-    """Carries each connection on the host's listening socket to the API server."""
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", network.API_PORT)
-            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
-            inner_writer.close()
-        writer.close()
-
-    async def serve() -> None:
-        listener = socket.socket(fileno=door)
-        listener.setblocking(False)
-        server = await asyncio.start_server(carry, sock=listener)
-        await server.serve_forever()
-
-    asyncio.run(serve())
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while piece := await reader.read(65536):
-            writer.write(piece)
-            await writer.drain()
-    with contextlib.suppress(OSError):
-        writer.write_eof()
 
 
 if __name__ == "__main__":

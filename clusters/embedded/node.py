@@ -23,7 +23,8 @@ from clusters.embedded import cgroups, network
 from clusters.embedded.cgroups import Limits
 from clusters.embedded.controlplane import Files
 from clusters.embedded.gpu import devices, faults
-from clusters.embedded.pki import Pair, write_private
+from clusters.embedded.pki import Pair
+from clusters.embedded.private import write_private
 from clusters.embedded.runtime import server
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.state import ADDED_IMAGES, RESTARTS

@@ -11,7 +11,6 @@ import base64
 import datetime
 import ipaddress
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from clusters.embedded.private import write_private
 
 _VALID = datetime.timedelta(days=3650)
 
@@ -92,15 +93,6 @@ def kubeconfig(path: Path, server: str, authority: Path, pair: Pair, name: str) 
         "current-context": name,
     }
     return write_private(path, json.dumps(content, indent=1).encode())  # JSON is YAML too
-
-
-def write_private(path: Path, content: bytes) -> Path:
-    """Writes a file that only its owner may read, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    partial.rename(path)
-    return path
 
 
 def _inline(path: Path) -> str:

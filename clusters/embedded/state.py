@@ -17,7 +17,7 @@ from clusters import places
 from clusters.api import ClusterError, ClusterSpec, MachineError, Progress, Traits
 from clusters.embedded import cgroups, identities
 from clusters.embedded.gpu import devices, nvml
-from clusters.embedded.pki import write_private
+from clusters.embedded.private import write_private
 from clusters.process import CommandFailed
 from clusters.wait import WaitTimeout, until
 

@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from clusters.embedded.pki import Authority, kubeconfig, write_private
+from clusters.embedded.pki import Authority, kubeconfig
+from clusters.embedded.private import write_private
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
