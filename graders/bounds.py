@@ -1,0 +1,193 @@
+"""Bounds between a server's histograms and gauges and what its client saw. Pure; no bucket is ever interpolated.
+
+Place: `crosscheck` looks at them after its exact identities; they need one observation per answer. Limits: a server's
+times are on its own clock, which may run 0.1 % wrong.
+
+The client sends before the server begins to count and reads after it has ended, so of each request the server's TTFT
+and E2E are at most the client's. Hence the same holds of the means, and at each edge b of a bucket the server has at
+least as many observations up to b as the client. Where the lab bounds how much longer the client may see them (`path`),
+the server has at most as many up to b as the client up to b + path, a few excepted.
+"""
+
+import math
+import statistics
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from graders.ledger import Ledger
+from graders.metrics import Histogram, Metrics, Names
+from graders.sampler import Scrape
+
+CLOCK_SECONDS, CLOCK_PART = 0.001, 0.001
+"""What two clocks may differ by in a duration: a tick of a timer, and twice the rate at which ntpd slews at most."""
+TPOT_PART = 0.05
+"""By how much mean TPOT may differ: the engine's stamps against the client's reads, over the same tokens."""
+TPOT_SHIFT = 0.25
+"""By how much TPOT of one answer may differ."""
+SPARE_PART = 0.05
+"""Part of the answers (at least one) that may break a bound which is not certain for each of them."""
+LITTLE_PART, LITTLE_REQUESTS = 0.1, 0.5
+"""By how much gauges may differ from the client's requests in flight: part, and at least so many requests."""
+FEWEST_ROUNDS = 10
+"""Fewer looks at a gauge say nothing of its average."""
+ERRORS = 3.0
+"""Standard errors that a mean of looks may be off before it counts."""
+
+
+class Disagreement(msgspec.Struct, frozen=True):
+    """What a server and its client do not agree on: the name of the check, and expected against observed in words."""
+
+    name: str
+    sentence: str
+
+
+class LeftOut(Exception):
+    """A comparison cannot be made; the message says why."""
+
+
+def mean(what: str, server: Histogram | None, client: Sequence[float], path: float | None) -> Iterator[Disagreement]:
+    """The server's mean is at most the client's, and by no more than `path` seconds below it."""
+    theirs, ours = comparable(server, client).mean or 0.0, statistics.fmean(client)
+    if theirs > ours + CLOCK_SECONDS + CLOCK_PART * ours:
+        yield Disagreement(
+            f"mean_{what}",
+            f"mean {what.upper()}: expected at most the {_ms(ours)} that the client saw, as it sees each answer later "
+            f"than the server, observed {_ms(theirs)} at the server",
+        )
+    elif path is not None and theirs < ours - path - CLOCK_SECONDS - CLOCK_PART * ours:
+        yield Disagreement(
+            f"mean_{what}",
+            f"mean {what.upper()}: expected at most {_ms(path)} below the {_ms(ours)} that the client saw, observed "
+            f"{_ms(theirs)} at the server",
+        )
+
+
+def buckets(what: str, server: Histogram | None, client: Sequence[float], path: float | None) -> Iterator[Disagreement]:
+    """At each edge the server has at least the client's observations; see above for the other side."""
+    found = comparable(server, client)
+    ours = sorted(client)
+    spare = max(1.0, SPARE_PART * len(ours))
+    worst: dict[str, _Gap] = {}
+    for edge, below in zip(found.edges[:-1], found.below[:-1], strict=True):
+        slack = CLOCK_SECONDS + CLOCK_PART * edge
+        least = bisect_right(ours, edge - slack)
+        most = math.inf if path is None else bisect_right(ours, edge + path + slack) + spare
+        _keep(worst, "at least", _Gap(least - below, edge, least, below))
+        _keep(worst, "at most", _Gap(below - most, edge, most, below))
+    yield from _say(f"buckets_{what}", what.upper(), worst)
+
+
+def mean_tpot(server: Histogram | None, client: Sequence[float], lag: float) -> Iterator[Disagreement]:
+    """The means are within 5 %; `lag` is by how many seconds per token the client's own times may be late."""
+    theirs, ours = comparable(server, client).mean or 0.0, statistics.fmean(client)
+    if abs(theirs - ours) > TPOT_PART * ours + lag:
+        yield Disagreement(
+            "mean_tpot",
+            f"mean TPOT: expected within {TPOT_PART:.0%} of the {_ms(ours)} that the client saw, observed "
+            f"{_ms(theirs)} at the server",
+        )
+
+
+def buckets_tpot(server: Histogram | None, client: Sequence[float], lag: float) -> Iterator[Disagreement]:
+    """At each edge both counts agree when each answer of the client may be off by a quarter and a few by more."""
+    found = comparable(server, client)
+    ours = sorted(client)
+    spare = max(1.0, SPARE_PART * len(ours))
+    worst: dict[str, _Gap] = {}
+    for edge, below in zip(found.edges[:-1], found.below[:-1], strict=True):
+        least = bisect_right(ours, edge / (1 + TPOT_SHIFT) - lag) - spare
+        most = bisect_right(ours, edge * (1 + TPOT_SHIFT) + lag) + spare
+        _keep(worst, "at least", _Gap(least - below, edge, least, below))
+        _keep(worst, "at most", _Gap(below - most, edge, most, below))
+    yield from _say("buckets_tpot", "TPOT", worst)
+
+
+def littles_law(names: Names, rounds: Sequence[Mapping[str, Scrape]], client: Ledger) -> Iterator[Disagreement]:
+    """The average number in the server is arrival rate times time in it (Little 1961, Operations Research 9:383).
+
+    Rate times latency is the client's average number in flight; it is taken at the very moments of the looks at the
+    gauges, so that chance in these moments falls on both sides. An engine sets its gauges at the end of each step, so a
+    request is not seen for a step that runs when it comes and for its own first one: `Ledger.unseen` seconds. Both
+    sides allow 10 % and half a request, and three standard errors of the mean difference.
+    """
+    looks = [look for each in rounds if (look := _look(names, each)) is not None]
+    flights = client.flights
+    begun, ended = min((sent for sent, _ in flights), default=0.0), max((end for _, end in flights), default=0.0)
+    looks = [look for look in looks if begun <= look[0] < ended]
+    if len(looks) < FEWEST_ROUNDS:
+        raise LeftOut(f"the gauges were looked at {len(looks)} times during the load, where {FEWEST_ROUNDS} are needed")
+    gauges = [inside for _, inside in looks]
+    most = [client.in_flight(moment) for moment, _ in looks]
+    least = [client.in_flight(moment, unseen=client.unseen) for moment, _ in looks]
+    high, low, shown = statistics.fmean(most), statistics.fmean(least), statistics.fmean(gauges)
+    above = shown - high - ERRORS * _error(gauges, most)
+    beneath = low - shown - ERRORS * _error(gauges, least)
+    if above > max(LITTLE_PART * high, LITTLE_REQUESTS) or beneath > max(LITTLE_PART * low, LITTLE_REQUESTS):
+        yield Disagreement(
+            "littles_law",
+            f"requests in the server: expected {low:.1f} to {high:.1f} within {LITTLE_PART:.0%}, which is the client's "
+            f"rate times latency, observed {shown:.1f} on average by {names.running} and {names.waiting} in "
+            f"{len(looks)} scrapes",
+        )
+
+
+def comparable(server: Histogram | None, client: Sequence[float]) -> Histogram:
+    """The histogram; raises LeftOut where it is not of the same requests as the client's values."""
+    if not client:
+        raise LeftOut("no answer was complete")
+    if server is None:
+        raise LeftOut("the server tells no such histogram that can be")
+    if server.count != len(client):
+        raise LeftOut(f"the server observed {server.count:g}, the client {len(client)} complete answers")
+    return server
+
+
+class _Gap(NamedTuple):
+    """By how many observations an edge is off, which edge, what was expected there, and what observed."""
+
+    off: float
+    edge: float
+    expected: float
+    observed: float
+
+
+def _keep(worst: dict[str, _Gap], side: str, gap: _Gap) -> None:
+    if gap.off > 0 and (side not in worst or gap.off > worst[side].off):
+        worst[side] = gap
+
+
+def _say(name: str, what: str, worst: Mapping[str, _Gap]) -> Iterator[Disagreement]:
+    for side, gap in worst.items():
+        yield Disagreement(
+            name,
+            f"{what} up to {gap.edge:g} s: expected {side} {gap.expected:g} answers, as the client saw, observed "
+            f"{gap.observed:g} in the server's buckets",
+        )
+
+
+def _look(names: Names, replicas: Mapping[str, Scrape]) -> tuple[float, float] | None:
+    """Moment of a round and requests in all replicas then; None where one of them did not tell."""
+    inside, moments = 0.0, []
+    for scrape in replicas.values():
+        try:
+            metrics = Metrics.parse(scrape.text)
+        except ValueError:
+            return None
+        running, waiting = metrics.total(names.running), metrics.total(names.waiting)
+        if running is None or waiting is None:
+            return None
+        inside += running + waiting
+        moments.append((scrape.asked + scrape.answered) / 2)
+    return (statistics.fmean(moments), inside) if moments else None
+
+
+def _error(ones: Sequence[float], others: Sequence[float]) -> float:
+    """Standard error of the mean difference of pairs."""
+    return statistics.stdev(one - other for one, other in zip(ones, others, strict=True)) / math.sqrt(len(ones))
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms"

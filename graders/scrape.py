@@ -1,0 +1,182 @@
+"""Scrapes of a server's metrics around and during a measurement, taken from inside the cluster's network.
+
+Place: lab checks hold a `Scraper` around their load; `crosscheck` judges what it brings. Limits: those of `sampler`,
+which does the fetching; a scrape that failed is a fact, not an exception.
+
+    with Scraper(places, enter=cluster.enter, folder=folder, brief=VLLM.brief, seed=seed) as scraper:
+        before = scraper.idle(VLLM, seconds=30)
+        with scraper.during(every=0.5):
+            run = load.run(plan, enter=cluster.enter, folder=folder)
+        after = scraper.idle(VLLM, seconds=30)
+        scrapes = scraper.scrapes()
+    record.keep("scrapes.jsonl", encode(scrapes))
+    found = crosscheck.compare(VLLM, before, after, ledger([run]), during=passing(scrapes))
+"""
+
+import contextlib
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from graders.errors import HarnessError, InfrastructureError
+from graders.metrics import Metrics, Names
+from graders.process import Child
+from graders.sampler import Job, Place, Scrape
+
+FORMAT = "gpulab/scrapes/v1"
+START_SECONDS = 30.0
+"""A sampler imports Python within this time."""
+FETCH_SECONDS = 10.0
+"""A replica that takes longer for its metrics has none."""
+PAUSE_SECONDS = 0.1
+"""Between two looks at whether a server is idle."""
+
+Round = tuple[Scrape, ...]
+"""One scrape of each replica, taken one after the other."""
+
+
+class _Header(msgspec.Struct, frozen=True):
+    format: str
+
+
+class Scraper:
+    """Scrapes all replicas of a server when told, and at random moments in between; ends its process at its exit.
+
+    Args:
+        places: where each replica serves its metrics, by name.
+        enter: turns an argument list into one that runs where these places answer.
+        folder: for files in passing, which are removed again.
+        brief: names of the samples that rounds in passing keep, see `Names.brief`.
+        seed: what the moments in passing are drawn from.
+
+    Raises:
+        InfrastructureError: the sampler could not be started there.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[str, Place],
+        *,
+        enter: Callable[[Sequence[str]], list[str]] = list,
+        folder: Path,
+        brief: Sequence[str],
+        seed: int,
+    ) -> None:
+        with contextlib.ExitStack() as stack:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scrapes-", dir=folder)))
+            self._out = place / "scrapes.jsonl"
+            job = Job(places=dict(places), brief=tuple(brief), out=str(self._out), seed=seed, seconds=FETCH_SECONDS)
+            path = place / "job.json"
+            path.write_bytes(msgspec.json.encode(job))
+            argv = enter([sys.executable, "-m", "graders.sampler", str(path)])
+            self._child = stack.enter_context(Child(argv, log=place / "sampler.log"))
+            self._patience = START_SECONDS + 2 * FETCH_SECONDS * len(places)
+            if self._child.hear(START_SECONDS) != "ready":
+                raise InfrastructureError(
+                    "the scrapes could not start in the cluster's network; the sampler's log ends: "
+                    f"{self._child.last_words()}"
+                )
+            self._stack = stack.pop_all()
+
+    def whole(self) -> Round:
+        """One round, with all that the replicas say."""
+        self._tell("all")
+        scrapes = self.scrapes()
+        return tuple(each for each in scrapes if each.round == scrapes[-1].round)
+
+    def idle(
+        self,
+        names: Names,
+        *,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Round:
+        """Rounds until nothing runs or waits anywhere and no counter moved since the round before; the last of them.
+
+        After `seconds` it is the last one all the same, and `crosscheck.compare` says that the server was not idle.
+        """
+        begun, previous = clock(), None
+        while True:
+            found = self.whole()
+            state = [_activity(names, each) for each in found]
+            at_rest = all(each is not None and each[0] == 0 for each in state)
+            if (at_rest and state == previous) or clock() - begun > seconds:
+                return found
+            previous = state
+            sleep(PAUSE_SECONDS)
+
+    @contextlib.contextmanager
+    def during(self, *, every: float) -> Iterator[None]:
+        """Adds rounds in passing inside, after random pauses of `every` seconds on average.
+
+        Each costs the server some milliseconds to write its metrics out, in the process that also answers requests.
+        """
+        self._tell(f"begin {every!r}")
+        try:
+            yield
+        finally:
+            self._tell("stop")
+
+    def scrapes(self) -> tuple[Scrape, ...]:
+        """All that was scraped so far, in order."""
+        lines, _, _ = self._out.read_bytes().rpartition(b"\n")  # the last one may still be written
+        return tuple(msgspec.json.Decoder(Scrape).decode_lines(lines))
+
+    def _tell(self, line: str) -> None:
+        self._child.tell(line)
+        if self._child.hear(self._patience) != "done":
+            raise HarnessError(
+                f"the sampler did not do {line!r} within {self._patience:g} s; its log ends: {self._child.last_words()}"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def passing(scrapes: Iterable[Scrape]) -> list[Round]:
+    """The rounds among them, in order; whole ones count, too, as they have what the brief ones have."""
+    return [tuple(group) for _, group in itertools.groupby(scrapes, lambda each: each.round)]
+
+
+def encode(scrapes: Iterable[Scrape]) -> bytes:
+    """Scrapes as JSON lines for the record: a header that names the format, then one each."""
+    return msgspec.json.Encoder().encode_lines([_Header(FORMAT), *scrapes])
+
+
+def decode(text: bytes) -> tuple[Scrape, ...]:
+    """The scrapes that `encode` gave these lines; raises HarnessError for any others."""
+    first, _, rest = text.partition(b"\n")
+    try:
+        header = msgspec.json.decode(first, type=_Header)
+        scrapes = tuple(msgspec.json.Decoder(Scrape).decode_lines(rest))
+    except msgspec.DecodeError as error:
+        raise HarnessError(f"these lines are no scrapes that can be read: {error}; measure again") from error
+    if header.format != FORMAT:
+        raise HarnessError(f"these lines are of format {header.format!r}; this program reads {FORMAT!r}")
+    return scrapes
+
+
+def _activity(names: Names, scrape: Scrape) -> tuple[float, ...] | None:
+    """Requests in the server, and what it has counted so far; None where it does not say."""
+    try:
+        metrics = Metrics.parse(scrape.text)
+    except ValueError:
+        return None
+    running, waiting = metrics.total(names.running), metrics.total(names.waiting)
+    finished, tokens = metrics.total(names.finished), metrics.total(names.generation_tokens)
+    if running is None or waiting is None or finished is None or tokens is None:
+        return None
+    return running + waiting, finished, tokens
