@@ -19,8 +19,9 @@ import msgspec
 from graders import stats
 from graders.arrivals import digest
 from graders.errors import HarnessError
+from graders.faults import Fault, judge
 from graders.plan import Plan
-from graders.streaming import Asked, Stream, held_back, judge, parse
+from graders.streaming import Asked, Stream, parse
 
 Scheduling = Literal["real-time", "normal"]
 
@@ -111,23 +112,27 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """A sample with what its bytes say: `wrong` is empty for a success, `held` is the part of it that is pace alone."""
+    """A sample with what its bytes say: `faults` is empty for a success."""
 
     sample: Sample
     asked: Asked
     stream: Stream
-    wrong: tuple[str, ...]
-    held: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def good(self) -> bool:
         """Whether nothing is wrong with it."""
-        return not self.wrong
+        return not self.faults
 
     @property
     def complete(self) -> bool:
         """Whether all of it came as asked, at whatever pace."""
-        return set(self.wrong) <= set(self.held)
+        return all(fault.name == "held_back" for fault in self.faults)
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """What is wrong with it, in sentences."""
+        return tuple(fault.sentence for fault in self.faults)
 
     @property
     def ttft(self) -> float:
@@ -357,11 +362,10 @@ def _read(sample: Sample, asked: Asked, pauses: Sequence[tuple[float, float]]) -
     stream = parse(sample.reads, closed=sample.closed)
     if sample.failure:
         words = f"{sample.failure}{f': {sample.detail}' if sample.detail else ''}"
-        return Answer(sample, asked, stream, (words,))
+        return Answer(sample, asked, stream, (Fault("broken_off", words),))
     begun = sample.planned if sample.sent is None else sample.sent
     pause = max((lag for time, lag in pauses if time >= begun and time - lag <= sample.end), default=0.0)
-    wrong = tuple(judge(stream, asked, client_pause=pause))
-    return Answer(sample, asked, stream, wrong, tuple(held_back(stream, pause)) if wrong else ())
+    return Answer(sample, asked, stream, tuple(judge(stream, asked, client_pause=pause)))
 
 
 def _arrival_limits(figures: Figures, plan: Plan) -> list[str]:

@@ -1,7 +1,7 @@
 """Reads one streamed answer of an OpenAI server after the fact: socket reads in, tokens with their times out. Pure.
 
-Place: `samples` parses what the load client kept; lab checks read `Stream` and quote `judge`. Limits: one choice per
-request, completions and chat, text only. The definitions, which are the same in every report:
+Place: `samples` parses what the load client kept, `faults` says what is wrong with it, lab checks read `Stream`.
+Limits: one choice per request, completions and chat, text only. The definitions, the same in every report:
 
 - first token: the first chunk that carries a token id; or non-empty text, where the server offers no ids.
 - TPOT: (last - first) / (n - tokens in the first chunk), in seconds per token.
@@ -18,15 +18,6 @@ import msgspec
 
 from graders import sse
 from graders.http1 import Framer
-
-BURST_TOKENS = 16
-"""Answers with fewer tokens are not judged for bursts."""
-BURST_TAIL = 0.01
-"""A burst: half of the tokens or more in this last part of the time between first and last token, after a silence."""
-BURST_SECONDS = 0.1
-"""A silence shorter than this before it can be a pause of the machine."""
-CLIENT_PAUSE = 0.005
-"""Where the client itself paused this long (seconds), tokens that came together prove nothing."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -55,6 +46,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
         finish_reason: as given, None when none came.
         usage: as given last, None when none came.
         model: the model that says it answered.
+        created: when the answer began by the server's clock, in seconds since the epoch, as given first.
         done: whether `data: [DONE]` came.
         error: the message of an error that the server sent, as the answer or inside the stream.
         faults: where the answer breaks HTTP, SSE or the OpenAI protocol.
@@ -66,6 +58,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     usage: Usage | None = None
     model: str | None = None
+    created: float | None = None
     done: bool = False
     error: str | None = None
     faults: tuple[str, ...] = ()
@@ -200,6 +193,7 @@ class _Event(msgspec.Struct):
     choices: tuple[_Choice, ...] = ()
     usage: _Usage | None = None
     model: str | None = None
+    created: float | None = None
     error: Any = None
 
 
@@ -215,6 +209,7 @@ class _Reader:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
+        self.created: float | None = None
         self.error: str | None = None
         self.done = False
 
@@ -237,6 +232,7 @@ class _Reader:
             finish_reason=self.finish_reason,
             usage=self.usage,
             model=self.model,
+            created=self.created,
             done=self.done,
             error=self.error,
             faults=tuple(self.faults),
@@ -254,6 +250,7 @@ class _Reader:
         if event.error is not None:
             self.error = self.error or _words(event.error)
         self.model = self.model or event.model
+        self.created = event.created if self.created is None else self.created
         if event.usage:
             details = event.usage.prompt_tokens_details
             self.usage = Usage(
@@ -276,88 +273,6 @@ class _Reader:
                 self.faults.append(f"event {number} goes on after the finish_reason")
             self.chunks.append(Chunk(time, choice.token_ids, text))
         self.finish_reason = self.finish_reason or choice.finish_reason
-
-
-def judge(stream: Stream, asked: Asked, *, client_pause: float = 0.0) -> list[str]:
-    """What is wrong with one answer, each in a sentence; empty for a success.
-
-    Success is HTTP 200, no error, the requested number of tokens with the finish_reason for it, usage that agrees with
-    the token ids, `[DONE]`, and tokens that came one after the other.
-
-    Args:
-        stream: the answer.
-        asked: what was asked for.
-        client_pause: the longest pause in seconds of the client itself while it came; it excuses a burst.
-    """
-    if stream.status != 200:
-        if stream.status is None:
-            return list(stream.faults) or ["no answer came"]
-        return [
-            f"the answer is HTTP {stream.status}, not 200{': ' + stream.error if stream.error else ''}",
-            *stream.faults,
-        ]
-    said = list(stream.faults)
-    if stream.error:
-        said.append(f"the stream carries an error: {stream.error}")
-    return said + _ending(stream, asked) + _counts(stream, asked) + _beginning(stream) + held_back(stream, client_pause)
-
-
-def _ending(stream: Stream, asked: Asked) -> list[str]:
-    said = []
-    if stream.finish_reason is None:
-        said.append("no finish_reason came, so the answer was cut off")
-    elif stream.finish_reason != "length":
-        said.append(f"it finished for {stream.finish_reason!r}; with ignore_eos only 'length' ends an answer")
-    if stream.usage is None:
-        said.append("no usage came, though stream_options.include_usage asked for it")
-    if not stream.done:
-        said.append("the stream ended without data: [DONE]")
-    if asked.model is not None and stream.model != asked.model:
-        said.append(f"the model {stream.model!r} answered, {asked.model!r} was asked")
-    return said
-
-
-def _counts(stream: Stream, asked: Asked) -> list[str]:
-    said = []
-    if asked.ids and not stream.has_ids:
-        said.append("no chunk carries token ids, though return_token_ids asked for them")
-    n, usage = stream.tokens, stream.usage
-    if n is not None and n != asked.tokens:
-        said.append(f"{asked.tokens} tokens were asked for, {n} came")
-    if usage and n is not None and usage.completion_tokens != n:
-        said.append(f"usage says {usage.completion_tokens} tokens, the stream carried {n}")
-    if usage and asked.prompt_tokens is not None and usage.prompt_tokens != asked.prompt_tokens:
-        said.append(f"usage says {usage.prompt_tokens} prompt tokens, {asked.prompt_tokens} were sent")
-    return said
-
-
-def _beginning(stream: Stream) -> list[str]:
-    """Chunks before the first token, which would make it look early to other clients."""
-    if not stream.has_ids or stream.first_token is None:
-        return []
-    lead = list(itertools.takewhile(lambda chunk: not chunk.ids, stream.chunks))
-    if not lead:
-        return []
-    ahead = 1000 * (stream.first_token - lead[0].time)
-    what = "text" if any(chunk.text for chunk in lead) else "an empty chunk"
-    return [f"{what} without a token id came {ahead:.0f} ms before the first token"]
-
-
-def held_back(stream: Stream, client_pause: float) -> list[str]:
-    """What is wrong with the pace of its tokens alone; a busy machine can do that to a stream that is complete."""
-    n, first, last = stream.tokens, stream.first_token, stream.last_token
-    if n is None or n < BURST_TOKENS or first is None or last is None:
-        return []
-    chunks = stream.token_chunks
-    if first == last:
-        paused = len(chunks) > 1 and client_pause >= CLIENT_PAUSE
-        return [] if paused else [f"all {n} tokens came at once, so something held them back"]
-    start = next(place for place, chunk in enumerate(chunks) if chunk.time >= last - BURST_TAIL * (last - first))
-    burst = sum(len(chunk.ids or (0,)) for chunk in chunks[start:])
-    silence = chunks[start].time - chunks[start - 1].time
-    if burst * 2 >= n and silence >= BURST_SECONDS + 2 * client_pause:
-        return [f"{burst} of {n} tokens came in a burst at the end, after {1000 * silence:.0f} ms of silence"]
-    return []
 
 
 def _refusal(body: bytes) -> str | None:

@@ -18,6 +18,7 @@ LAYERS = (
         "client",
         "connection",
         "plan",
+        "faults",
         "samples",
         "watch",
         "workload",

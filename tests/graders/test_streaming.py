@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graders.streaming import Asked, Chunk, Stream, Usage, judge, parse
+from graders import faults
+from graders.streaming import Asked, Chunk, Stream, Usage, parse
 
 quick = settings(derandomize=True, max_examples=30, deadline=None)
 
@@ -42,6 +43,10 @@ def answer(*events: object) -> list[tuple[float, bytes]]:
     """An answer whose head comes at 0 and whose events come a second apart."""
     pieces = [CHUNKED, *chunked(sse(*events))]
     return [(float(time), piece) for time, piece in enumerate(pieces)]
+
+
+def judge(stream: Stream, asked: Asked, *, client_pause: float = 0.0) -> list[str]:
+    return [fault.sentence for fault in faults.judge(stream, asked, client_pause=client_pause)]
 
 
 def judged(*events: object, asked: Asked = ASKED) -> list[str]:
