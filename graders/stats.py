@@ -43,7 +43,14 @@ def nearest_rank(values: Sequence[float], p: float) -> float:
     """
     if not values or not 0 < p <= 1:
         raise HarnessError(f"a percentile of {len(values)} values at p={p:g} was asked for; give values and 0 < p <= 1")
-    return sorted(values)[_rank(len(values), p) - 1]
+    return ordered(values)[_rank(len(values), p) - 1]
+
+
+def ordered(values: Sequence[float]) -> list[float]:
+    """The values in ascending order; raises HarnessError for one that is not a number, which has no place in it."""
+    if any(math.isnan(value) for value in values):
+        raise HarnessError("one of the values is not a number; a failure counts as infinite, not as nothing")
+    return sorted(values)
 
 
 def smallest_n(p: float, confidence: float = 0.95, misses: int = 0) -> int:
@@ -65,23 +72,27 @@ def percentile(values: Sequence[float], p: float, *, confidence: float = 0.95) -
 
     With B ~ Binomial(n, p), the interval from the l-th to the u-th smallest value covers the quantile with probability
     P(l <= B <= u-1) (David and Nagaraja 2003, Order Statistics, section 7.1). Each tail gets half of what confidence
-    leaves, where the largest value allows that; else the upper tail is p**n and the lower gets the rest.
+    leaves, where the outermost values allow that; else one tail is what its outermost value leaves, p**n or (1-p)**n,
+    and the other gets the rest.
 
-    Below `smallest_n(p, confidence)` samples not even the largest value bounds the quantile, so there is no estimate.
+    Where the two together leave too much, not even the outermost values bound the quantile, so there is no estimate.
     """
-    n, need = len(values), smallest_n(p, confidence)
+    n, spare = len(values), 1.0 - confidence
+    need = smallest_n(max(p, 1.0 - p), confidence)
+    while p**need + (1.0 - p) ** need > spare:
+        need += 1
     if n < need:
         return Estimate(value=None, n=n, note=f"n too small: {n} of the {need} that p{100 * p:g} needs")
-    spare = 1.0 - confidence
+    above, under = max(spare / 2, p**n), max(spare / 2, (1.0 - p) ** n)
+    above, under = min(above, spare - (1.0 - p) ** n), min(under, spare - p**n)
     below = _cumulative(n, p)
-    upper = next((u for u in range(1, n + 1) if 1.0 - below[u - 1] <= spare / 2), n)
-    left = spare / 2 if 1.0 - below[upper - 1] <= spare / 2 else spare - p**n
-    lower = max((rank for rank in range(1, upper) if below[rank - 1] <= left), default=1)
-    ordered = sorted(values)
+    upper = next((u for u in range(1, n) if 1.0 - below[u - 1] <= above), n)
+    lower = max((rank for rank in range(2, upper) if below[rank - 1] <= under), default=1)
+    inside = ordered(values)
     return Estimate(
-        value=ordered[_rank(n, p) - 1],
+        value=inside[_rank(n, p) - 1],
         n=n,
-        interval=(ordered[lower - 1], ordered[upper - 1]),
+        interval=(inside[lower - 1], inside[upper - 1]),
         confidence=below[upper - 1] - below[lower - 1],
     )
 
@@ -134,13 +145,13 @@ def median_of_pairs(ratios: Sequence[float], *, confidence: float = 0.95) -> Est
     n = len(ratios)
     if not n:
         return Estimate(value=None, n=0, note="n too small: there are no pairs")
-    ordered = sorted(ratios)
+    inside = ordered(ratios)
     covers = {k: 1.0 - 2.0 * binomial_cdf(k - 1, n, 0.5) for k in range(1, n // 2 + 1)}
     k = max((k for k, coverage in covers.items() if coverage >= confidence), default=1)
     reached = covers.get(k, 0.0)
     note = None if reached >= confidence else f"{n} pairs reach {100 * reached:.1f} %, not {100 * confidence:g} %"
-    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-    return Estimate(value=middle, n=n, interval=(ordered[k - 1], ordered[n - k]), confidence=reached, note=note)
+    middle = (inside[(n - 1) // 2] + inside[n // 2]) / 2
+    return Estimate(value=middle, n=n, interval=(inside[k - 1], inside[n - k]), confidence=reached, note=note)
 
 
 def dispersion(times: Sequence[float], start: float, end: float, width: float = 1.0) -> float | None:

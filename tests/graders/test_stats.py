@@ -108,6 +108,34 @@ def test_an_interval_covers_at_least_what_was_asked(n: int, p: float, confidence
     assert found.confidence >= confidence - 1e-9
 
 
+@quick
+@given(st.integers(1, 70), st.floats(0.03, 0.97), st.sampled_from([0.8, 0.95]))
+def test_few_samples_give_an_interval_that_covers_enough_or_none(n: int, p: float, confidence: float) -> None:
+    found = stats.percentile([float(each) for each in range(n)], p, confidence=confidence)
+    enough = p**n + (1 - p) ** n <= 1 - confidence
+    assert (found.interval is not None) == enough
+    assert found.confidence is None or found.confidence >= confidence - 1e-9
+
+
+def test_a_median_of_five_is_too_few() -> None:
+    assert stats.percentile([1.0] * 5, 0.5).note == "n too small: 5 of the 6 that p50 needs"
+    assert stats.percentile([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.5).interval == (1.0, 6.0)
+
+
+@pytest.mark.parametrize("pairs", [6, 9, 12])
+def test_the_interval_of_skewed_ratios_covers_their_median(pairs: int) -> None:
+    source, hits, low = random.Random(pairs), 0, 0
+    for _ in range(600):
+        found = stats.median_of_pairs([source.lognormvariate(0.0, 1.0) for _ in range(pairs)])
+        assert found.interval is not None
+        hits += found.interval[0] <= 1.0 <= found.interval[1]
+        low += found.interval[0] <= 1.0
+    assert found.confidence is not None
+    # Two standard errors of 600 trials are 0.018.
+    assert abs(hits / 600 - found.confidence) <= 0.018
+    assert low / 600 >= 0.975 - 0.013
+
+
 def test_an_interval_covers_the_true_quantile_as_often_as_it_says() -> None:
     source = random.Random(1)
     hits = 0
@@ -165,6 +193,10 @@ def test_questions_without_an_answer_are_refused() -> None:
     with pytest.raises(HarnessError) as caught:
         stats.nearest_rank([], 0.5)
     assert str(caught.value) == "a percentile of 0 values at p=0.5 was asked for; give values and 0 < p <= 1"
+    for ask in (lambda v: stats.nearest_rank(v, 0.5), stats.median_of_pairs, lambda v: stats.percentile(v, 0.5)):
+        with pytest.raises(HarnessError) as caught:
+            ask([1.0] * 9 + [math.nan])
+        assert str(caught.value) == "one of the values is not a number; a failure counts as infinite, not as nothing"
     with pytest.raises(HarnessError) as caught:
         stats.share_interval(3, 2)
     assert str(caught.value) == ("a share of 3 hits in 2 trials was asked for; hits are from 0 to n, and n is above 0")
