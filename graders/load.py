@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 
 from graders.client import Job
+from graders.diagnosis import Health
 from graders.errors import HarnessError, InfrastructureError
 from graders.plan import Plan
 from graders.process import Child
-from graders.samples import Health, Run, Sample
+from graders.samples import Run, Sample
 
 START_SECONDS = 30.0
 """A worker imports Python and opens its connections within this time."""

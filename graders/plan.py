@@ -74,6 +74,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """End of the drain in seconds from t0."""
         return self.window_end + self.drain
 
+    def in_window(self, time: float) -> bool:
+        """Whether a time in seconds from t0 is measured."""
+        return self.ramp <= time < self.window_end
+
     def mistake(self) -> str | None:
         """What makes this plan impossible, or None."""
         streams, times = self.schedule.streams, self.schedule.times

@@ -12,35 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 
-from graders import stats
+from graders import diagnosis
 from graders.arrivals import digest
+from graders.diagnosis import Figures, Floor, Health
 from graders.errors import HarnessError
 from graders.faults import Fault, judge
 from graders.plan import Plan
 from graders.streaming import Asked, Stream, parse
 
-Scheduling = Literal["real-time", "normal"]
-
 FORMAT = "gpulab/load/v1"
-
-LAG_FLOOR = 0.002
-"""Seconds by which a client may be late whatever is measured: twice the resolution of its timers."""
-LAG_OF_TTFT = 0.05
-"""Part of the TTFT bound by which it may be late: a verdict that hangs on less is inconclusive by its interval."""
-LAG_OF_TPOT = 0.05
-"""As much for TPOT, times the tokens of an answer, as lateness moves only its first and its last token."""
-LAG_OF_WINDOW = 0.01
-"""Without bounds only throughput is measured, which lateness changes by at most its part of the window."""
-CPU_SHARE = 0.7
-"""Of one core; above it a single-threaded client queues events for itself."""
-RATE_ERROR = 0.01
-"""Part of the planned arrivals that may miss the window, and at least one may."""
-DISPERSION_ERROR = 0.25
-"""Part by which the dispersion of sent requests may differ from the planned one."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,24 +74,6 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
             found.append((time, self.data[place : place + size]))
             place += size
         return found
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's own state while it measured.
-
-    `cpu` and `wall` are seconds in the window; `lags` how late its event loop was each time it looked in the window,
-    in seconds; `pauses` (time, lag) of the long ones at any time; `ran_out` streams that had no request left before the
-    window ended; `uvloop` and `scheduling` how it ran.
-    """
-
-    worker: int
-    cpu: float
-    wall: float
-    lags: tuple[float, ...]
-    pauses: tuple[tuple[float, float], ...]
-    ran_out: int
-    uvloop: bool
-    scheduling: Scheduling
 
 
 @dataclass(frozen=True)
@@ -162,26 +128,6 @@ class Answer:
         return end - start if self.good and start is not None and end is not None else math.inf
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the client did its part, over the window; lags in seconds are 99th percentiles.
-
-    `cpu_share` is of one core, of the busiest worker; rates are requests per second, None for a closed loop, as are
-    dispersions; `coalesced` is the share of token chunks that came in the same read as the one before, None without
-    chunks; `refused_by_limit` requests that the connection limit kept back.
-    """
-
-    send_lag: float
-    loop_lag: float
-    cpu_share: float
-    planned_rate: float | None
-    achieved_rate: float | None
-    planned_dispersion: float | None
-    achieved_dispersion: float | None
-    coalesced: float | None
-    refused_by_limit: int
-    ran_out: int
-
-
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     digest: str
@@ -189,6 +135,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     plan: Plan
     workers: tuple[Health, ...]
+    floor: Floor | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +150,7 @@ class Run:
     started_at: float
     workers: tuple[Health, ...]
     samples: tuple[Sample, ...]
+    floor: Floor | None = None
 
     @property
     def seed(self) -> int | None:
@@ -223,7 +171,7 @@ class Run:
     @property
     def measured(self) -> tuple[Answer, ...]:
         """The answers to requests planned in the window."""
-        return tuple(each for each in self.answers if self._in_window(each.sample.planned))
+        return tuple(each for each in self.answers if self.plan.in_window(each.sample.planned))
 
     @property
     def failures(self) -> tuple[Answer, ...]:
@@ -263,22 +211,13 @@ class Run:
     @cached_property
     def figures(self) -> Figures:
         """How well the client did its part."""
-        plan = self.plan
-        samples = [each for each in self.samples if self._in_window(each.planned)]
-        opened = plan.schedule.streams is None
-        planned = [each for each in plan.schedule.times if self._in_window(each)]
-        started = [each.started for each in self.samples if self._in_window(each.started)]
-        return Figures(
-            send_lag=_p99([each.started - each.planned for each in samples]),
-            loop_lag=max((_p99(worker.lags) for worker in self.workers), default=0.0),
-            cpu_share=max((worker.cpu / worker.wall for worker in self.workers if worker.wall), default=0.0),
-            planned_rate=len(planned) / plan.window if opened else None,
-            achieved_rate=len(started) / plan.window if opened else None,
-            planned_dispersion=stats.dispersion(planned, plan.ramp, plan.window_end) if opened else None,
-            achieved_dispersion=stats.dispersion(started, plan.ramp, plan.window_end) if opened else None,
+        return diagnosis.figures(
+            self.plan,
+            self.workers,
+            [(each.planned, each.started) for each in self.samples],
             coalesced=_coalesced([each.stream for each in self.measured]),
             refused_by_limit=sum(each.failure == "connection limit" for each in self.samples),
-            ran_out=sum(worker.ran_out for worker in self.workers),
+            floor=self.floor,
         )
 
     def client_limits(self, *, ttft: float | None = None, tpot: float | None = None) -> list[str]:
@@ -288,21 +227,7 @@ class Run:
             ttft: bound of TTFT in seconds that will be judged, None when none is.
             tpot: bound of TPOT in seconds that will be judged, None when none is.
         """
-        figures, allowed = self.figures, self._allowed_lag(ttft, tpot)
-        late = (
-            "of the {} were {:.1f} ms late or more, where {:.1f} ms are allowed; leave the client more processor time"
-        )
-        said = []
-        if figures.send_lag > allowed:
-            said.append("1 % " + late.format("requests", 1000 * figures.send_lag, 1000 * allowed))
-        if figures.loop_lag > allowed:
-            said.append("1 % " + late.format("looks at the sockets", 1000 * figures.loop_lag, 1000 * allowed))
-        if figures.cpu_share > CPU_SHARE:
-            said.append(
-                f"a worker used {100 * figures.cpu_share:.0f} % of a core, where {100 * CPU_SHARE:.0f} % are allowed; "
-                "use more workers"
-            )
-        return said + _arrival_limits(figures, self.plan)
+        return diagnosis.limits(self.figures, self.plan, ttft=ttft, tpot=tpot)
 
     def encode(self) -> bytes:
         """The run as JSON lines: a header that names the format, then a sample each."""
@@ -313,6 +238,7 @@ class Run:
             started_at=self.started_at,
             plan=self.plan,
             workers=self.workers,
+            floor=self.floor,
         )
         return msgspec.json.Encoder().encode_lines([header, *self.samples])
 
@@ -329,7 +255,7 @@ class Run:
             raise HarnessError(
                 f"these lines are a load run of format {header.format!r} or were changed; this program reads {FORMAT!r}"
             )
-        return cls(header.plan, header.t0, header.started_at, header.workers, tuple(samples))
+        return cls(header.plan, header.t0, header.started_at, header.workers, tuple(samples), header.floor)
 
     def write(self, path: Path) -> None:
         """Writes the lines to a new file."""
@@ -341,21 +267,12 @@ class Run:
         """Reads what `write` wrote."""
         return cls.decode(path.read_bytes())
 
-    def _in_window(self, time: float) -> bool:
-        return self.plan.ramp <= time < self.plan.window_end
-
     def _tokens(self, stream: Stream) -> float:
         carrying = stream.token_chunks
-        inside = [chunk for chunk in carrying if self._in_window(chunk.time)]
+        inside = [chunk for chunk in carrying if self.plan.in_window(chunk.time)]
         if stream.has_ids:
             return sum(len(chunk.ids or ()) for chunk in inside)
         return (stream.tokens or 0) * len(inside) / len(carrying) if carrying else 0.0
-
-    def _allowed_lag(self, ttft: float | None, tpot: float | None) -> float:
-        tokens = min((request.asked.tokens for request in self.plan.requests), default=1)
-        allowed = [LAG_OF_TTFT * ttft] if ttft is not None else []
-        allowed += [LAG_OF_TPOT * tpot * max(1, tokens - 1)] if tpot is not None else []
-        return max(LAG_FLOOR, min(allowed, default=LAG_OF_WINDOW * self.plan.window))
 
 
 def _read(sample: Sample, asked: Asked, pauses: Sequence[tuple[float, float]]) -> Answer:
@@ -368,29 +285,6 @@ def _read(sample: Sample, asked: Asked, pauses: Sequence[tuple[float, float]]) -
     return Answer(sample, asked, stream, tuple(judge(stream, asked, client_pause=pause)))
 
 
-def _arrival_limits(figures: Figures, plan: Plan) -> list[str]:
-    said = []
-    planned, achieved = figures.planned_rate, figures.achieved_rate
-    if planned is not None and achieved is not None:
-        missed = abs(planned - achieved) * plan.window
-        if missed > max(1.0, RATE_ERROR * planned * plan.window) + 1e-6:
-            said.append(f"{achieved:.2f} requests/s were sent in the window, where {planned:.2f} were planned")
-    before, after = figures.planned_dispersion, figures.achieved_dispersion
-    if before is not None and after is not None and abs(after - before) > DISPERSION_ERROR * max(before, 1.0):
-        said.append(f"arrivals had a dispersion of {after:.2f}, where {before:.2f} was planned")
-    if figures.refused_by_limit:
-        said.append(f"{figures.refused_by_limit} requests met the limit of {plan.connections} connections; raise it")
-    if figures.ran_out:
-        said.append(
-            f"{figures.ran_out} streams had no request left before the window ended; give the plan more requests"
-        )
-    return said
-
-
 def _coalesced(streams: Sequence[Stream]) -> float | None:
     gaps = [gap for stream in streams for gap in stream.chunk_gaps]
     return sum(not gap for gap in gaps) / len(gaps) if gaps else None
-
-
-def _p99(values: Sequence[float]) -> float:
-    return stats.nearest_rank(values, 0.99) if values else 0.0

@@ -1,4 +1,4 @@
-"""Looks at the load client itself while it measures: loop lag, pauses, processor time.
+"""Looks at the load client itself while it measures: loop lag, pauses, processor time, waiting for a core.
 
 Place: a `client` has one; `samples` judges what it saw. Limits: one process; a pause shorter than a look may go unseen.
 """
@@ -7,9 +7,10 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from graders.diagnosis import Health, Scheduling
 from graders.plan import Plan
-from graders.samples import Health, Scheduling
 
 LOOK_SECONDS = 0.01
 """How often the event loop's lag is looked at; time-outs are at every tenth look."""
@@ -27,6 +28,14 @@ def hurry() -> Scheduling:
     except OSError:
         return "normal"
     return "real-time"
+
+
+def waited() -> float | None:
+    """Seconds that this thread was ready to run and had no core, ever (second field of proc's schedstat), or None."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return None
 
 
 class Watch:
@@ -49,7 +58,7 @@ class Watch:
         self._looks = 0
         self._lags: list[float] = []
         self._pauses: list[tuple[float, float]] = []
-        self._window: list[tuple[float, float]] = []
+        self._window: list[tuple[float, float, float | None]] = []
 
     def start(self, t0: float) -> None:
         """Begins to look; the window is counted from `t0`."""
@@ -62,11 +71,12 @@ class Watch:
         """What was seen so far."""
         while len(self._window) < 2:
             self._mark()
-        (start, cpu_start), (end, cpu_end) = self._window
+        (start, cpu_start, waited_start), (end, cpu_end, waited_end) = self._window
         return Health(
             worker=self._worker,
             cpu=cpu_end - cpu_start,
             wall=end - start,
+            waited=None if waited_start is None or waited_end is None else waited_end - waited_start,
             lags=tuple(self._lags),
             pauses=tuple(self._pauses),
             ran_out=self.ran_out,
@@ -75,7 +85,7 @@ class Watch:
         )
 
     def _mark(self) -> None:
-        self._window.append((self._clock(), time.process_time()))
+        self._window.append((self._clock(), time.process_time(), waited()))
 
     def _arm(self) -> None:
         self._expected = self._clock() + LOOK_SECONDS

@@ -17,6 +17,7 @@ LAYERS = (
         "sse",
         "client",
         "connection",
+        "diagnosis",
         "plan",
         "faults",
         "samples",

@@ -16,10 +16,11 @@ import pytest
 from clusters.wait import until
 from graders import arrivals, load, workload
 from graders.arrivals import Schedule
+from graders.diagnosis import Health
 from graders.errors import HarnessError, InfrastructureError
 from graders.plan import Plan, Request, Target, Timeouts, encode_request
 from graders.process import Child
-from graders.samples import FORMAT, Health, Run, Sample
+from graders.samples import FORMAT, Run, Sample
 from graders.streaming import Asked
 
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
@@ -266,7 +267,7 @@ def fake_run(schedule: Schedule, lateness: float, **health: Any) -> Run:
             {"ttft": 0.2},
             [
                 "1 % of the requests were 20.0 ms late or more, where 10.0 ms are allowed; "
-                "leave the client more processor time"
+                "free cores for it, or use fewer streams"
             ],
         ),
         (
@@ -274,20 +275,20 @@ def fake_run(schedule: Schedule, lateness: float, **health: Any) -> Run:
             {"tpot": 0.001},
             [
                 "1 % of the looks at the sockets were 30.0 ms late or more, where 2.0 ms are allowed; "
-                "leave the client more processor time"
+                "free cores for it, or use fewer streams"
             ],
         ),
         (
             fake_run(arrivals.constant(10, 10), 0.0, cpu=9.0),
             {},
-            ["a worker used 90 % of a core, where 70 % are allowed; use more workers"],
+            ["a worker used 90 % of a core, where 70 % are allowed; use more workers, or fewer streams"],
         ),
         (
             fake_run(arrivals.constant(10, 10), 0.5),
             {"ttft": 20.0},
             [
-                "9.50 requests/s were sent in the window, where 10.00 were planned",
-                "arrivals had a dispersion of 0.26, where 0.00 was planned",
+                "9.50 requests/s were sent in the window, where 10.00 were planned; use more workers, or free cores",
+                "arrivals had a dispersion of 0.26, where 0.00 was planned; use more workers, or free cores",
             ],
         ),
         (
