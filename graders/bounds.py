@@ -18,8 +18,8 @@ from typing import NamedTuple
 import msgspec
 
 from graders.ledger import Ledger
-from graders.metrics import Histogram, Metrics, Names
-from graders.sampler import Scrape
+from graders.metrics import Histogram, Names
+from graders.scrape import Round, series
 
 CLOCK_SECONDS, CLOCK_PART = 0.001, 0.001
 """What two clocks may differ by in a duration: a tick of a timer, and twice the rate at which ntpd slews at most."""
@@ -31,8 +31,12 @@ SPARE_PART = 0.05
 """Part of the answers (at least one) that may break a bound which is not certain for each of them."""
 LITTLE_PART, LITTLE_REQUESTS = 0.1, 0.5
 """By how much gauges may differ from the client's requests in flight: part, and at least so many requests."""
+LATE_SECONDS = 1.0
+"""How much later than the client a server may count what has ended, when its machine has more work than cores."""
 FEWEST_ROUNDS = 10
 """Fewer looks at a gauge say nothing of its average."""
+WIDEST = 2.5
+"""A bucket that ends further above a latency than this many times does not show it."""
 ERRORS = 3.0
 """Standard errors that a mean of looks may be off before it counts."""
 
@@ -105,7 +109,7 @@ def buckets_tpot(server: Histogram | None, client: Sequence[float], lag: float) 
     yield from _say("buckets_tpot", "TPOT", worst)
 
 
-def littles_law(names: Names, rounds: Sequence[Mapping[str, Scrape]], client: Ledger) -> Iterator[Disagreement]:
+def littles_law(names: Names, rounds: Sequence[Round], client: Ledger) -> Iterator[Disagreement]:
     """The average number in the server is arrival rate times time in it (Little 1961, Operations Research 9:383).
 
     Rate times latency is the client's average number in flight; it is taken at the very moments of the looks at the
@@ -113,7 +117,7 @@ def littles_law(names: Names, rounds: Sequence[Mapping[str, Scrape]], client: Le
     request is not seen for a step that runs when it comes and for its own first one: `Ledger.unseen` seconds. Both
     sides allow 10 % and half a request, and three standard errors of the mean difference.
     """
-    looks = [look for each in rounds if (look := _look(names, each)) is not None]
+    looks = [(moment, sum(inside.values())) for moment, inside in series(rounds, names.running, names.waiting)]
     flights = client.flights
     begun, ended = min((sent for sent, _ in flights), default=0.0), max((end for _, end in flights), default=0.0)
     looks = [look for look in looks if begun <= look[0] < ended]
@@ -131,6 +135,51 @@ def littles_law(names: Names, rounds: Sequence[Mapping[str, Scrape]], client: Le
             f"requests in the server: expected {low:.1f} to {high:.1f} within {LITTLE_PART:.0%}, which is the client's "
             f"rate times latency, observed {shown:.1f} on average by {names.running} and {names.waiting} in "
             f"{len(looks)} scrapes",
+        )
+
+
+def counters_during(names: Names, rounds: Sequence[Round], first: float, client: Ledger) -> Iterator[Disagreement]:
+    """While the load runs, the counter of finished requests keeps up with the client, at moments that nobody knew.
+
+    At each round it has at least what had ended for the client a second before, and at most what had been sent.
+
+    Args:
+        names: how the server calls the counter.
+        rounds: those in passing.
+        first: what the counter said before the load.
+        client: all requests.
+    """
+    looks = [(moment, sum(values.values()) - first) for moment, values in series(rounds, names.finished)]
+    if len(looks) < FEWEST_ROUNDS:
+        raise LeftOut(
+            f"the counters were looked at {len(looks)} times during the load, where {FEWEST_ROUNDS} are needed"
+        )
+    begun = min((sent for sent, _ in client.flights), default=looks[0][0])
+    for moment, finished in looks:
+        least = sum(end <= moment - LATE_SECONDS for end in client.ends)
+        most = sum(sent <= moment + CLOCK_SECONDS for sent, _ in client.flights)
+        if not least <= finished <= most:
+            yield Disagreement(
+                "counters_during",
+                f"finished requests {moment - begun:.1f} s into the load: expected {least} to {most}, as the client "
+                f"counted, observed {finished:g} by {names.finished}",
+            )
+            return
+
+
+def hidden_tail(what: str, server: Histogram, seconds: float) -> Iterator[Disagreement]:
+    """Whether a histogram can tell a latency of so many seconds from others: its bucket ends at 2.5 times that or before.
+
+    vLLM's own buckets do from 2 ms of TTFT, 4 ms of TPOT and 120 ms of E2E on, up to minutes. Not part of
+    `crosscheck.compare`, as whoever operates a server may choose its buckets; a lab can ask for it.
+    """
+    end = next((edge for edge in server.edges if edge >= seconds), math.inf)
+    begin = max((edge for edge in server.edges if edge < seconds), default=0.0)
+    if end > WIDEST * seconds:
+        yield Disagreement(
+            "hidden_tail",
+            f"{what.upper()} of {_ms(seconds)}: expected a bucket that ends at {_ms(WIDEST * seconds)} or before, "
+            f"observed the bucket from {begin:g} to {end:g} s, which hides the tail",
         )
 
 
@@ -166,22 +215,6 @@ def _say(name: str, what: str, worst: Mapping[str, _Gap]) -> Iterator[Disagreeme
             f"{what} up to {gap.edge:g} s: expected {side} {gap.expected:g} answers, as the client saw, observed "
             f"{gap.observed:g} in the server's buckets",
         )
-
-
-def _look(names: Names, replicas: Mapping[str, Scrape]) -> tuple[float, float] | None:
-    """Moment of a round and requests in all replicas then; None where one of them did not tell."""
-    inside, moments = 0.0, []
-    for scrape in replicas.values():
-        try:
-            metrics = Metrics.parse(scrape.text)
-        except ValueError:
-            return None
-        running, waiting = metrics.total(names.running), metrics.total(names.waiting)
-        if running is None or waiting is None:
-            return None
-        inside += running + waiting
-        moments.append((scrape.asked + scrape.answered) / 2)
-    return (statistics.fmean(moments), inside) if moments else None
 
 
 def _error(ones: Sequence[float], others: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ Place: lab checks call `compare` with a round of scrapes from before and one fro
 knows; each disagreement is a finding against the evidence, not a warning. Limits: the server was idle at both scrapes
 and had no other client; nothing is read out of a histogram but its count, its sum and its buckets at their edges.
 
-    found = compare(VLLM, before, after, ledger([warm_up, run]), during=passing(scrapes), path_seconds=0.25)
+    found = compare(VLLM, window.scrapes, ledger([warm_up, run]), path_seconds=0.25)
     for each in found.disagreements:
         print(each.name, each.sentence)
 
@@ -17,7 +17,7 @@ Names, in the order in which they are looked at; where one of the first two line
   what these and all answers make.
 - usage_tokens: the sums that usage tells are those of the prompts sent and of the token ids that came.
 - prefix_cache_queries, prefix_cache_hits, prompt_sources, step_tokens, histogram_counts: the server agrees with itself.
-- mean_ttft, mean_e2e, mean_tpot, buckets_ttft, buckets_e2e, buckets_tpot, littles_law: see `bounds`.
+- mean_ttft, mean_e2e, mean_tpot, buckets_ttft, buckets_e2e, buckets_tpot, counters_during, littles_law: see `bounds`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +31,7 @@ from graders.bounds import Disagreement, LeftOut
 from graders.ledger import Ledger
 from graders.metrics import Change, Histogram, Metrics, Names, change, merge
 from graders.sampler import Scrape
+from graders.scrape import Round, Scrapes
 
 COUNTED = ("finished_requests", "prompt_tokens", "generation_tokens")
 NOT_TOLD = "the server does not tell it"
@@ -47,6 +48,7 @@ class Crosscheck(msgspec.Struct, frozen=True, kw_only=True):
         preemptions: how often a request lost its place in the KV cache, None where the server does not say.
         prefix_queries: prompt tokens looked up in the prefix cache, None where the server does not say.
         prefix_hits: those found there.
+        histograms: "ttft", "tpot" and "e2e" of all replicas over the load, those of them that the server tells.
     """
 
     disagreements: tuple[Disagreement, ...]
@@ -56,6 +58,7 @@ class Crosscheck(msgspec.Struct, frozen=True, kw_only=True):
     preemptions: float | None = None
     prefix_queries: float | None = None
     prefix_hits: float | None = None
+    histograms: dict[str, Histogram] = {}
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class Server:
         parts = [each.by.total(name, **labels) for each in self.changes.values()]
         return sum(part for part in parts if part is not None) if None not in parts else None
 
+    def first(self, name: str) -> float:
+        """What a counter said before, at all replicas together."""
+        return sum(each.total(name) or 0.0 for each in self.before.values())
+
     def histogram(self, name: str | None) -> Histogram | None:
         """The observations in between at all replicas together; None where one of them has none that can be."""
         if name is None:
@@ -82,14 +89,20 @@ class Server:
         possible = [part for part in parts if part and not part.faults()]
         return merge(possible) if len(possible) == len(parts) else None
 
+    def latencies(self) -> dict[str, Histogram | None]:
+        """The histograms of time."""
+        names = self.names
+        return {
+            name: self.histogram(metric)
+            for name, metric in (("ttft", names.ttft), ("tpot", names.tpot), ("e2e", names.e2e))
+        }
+
 
 def compare(
     names: Names,
-    before: Sequence[Scrape],
-    after: Sequence[Scrape],
+    scrapes: Scrapes,
     client: Ledger,
     *,
-    during: Sequence[Sequence[Scrape]] = (),
     path_seconds: float | None = None,
     client_lag: float = 0.002,
 ) -> Crosscheck:
@@ -97,16 +110,14 @@ def compare(
 
     Args:
         names: how the server calls what it tells.
-        before: one whole scrape of each replica, from before the first request of the ledger.
-        after: one of each from after the last.
+        scrapes: of all replicas from before the first request of the ledger, from after the last, and in between.
         client: all requests in between.
-        during: rounds from in between, for Little's law.
         path_seconds: how much longer than the server the client may see TTFT and E2E, at most; None when the lab knows
             no such bound, then the server's are only held to be no larger.
         client_lag: by how many seconds the client's own times may be late.
     """
     try:
-        server = _read(names, before, after)
+        server = _read(names, scrapes)
     except _Unusable as error:
         return Crosscheck(
             disagreements=error.disagreements, left_out={"everything else": "there is nothing to compare"}
@@ -117,7 +128,7 @@ def compare(
     found: list[Disagreement] = []
     agreed: list[str] = []
     left_out: dict[str, str] = {}
-    for name, look in _looks(server, client, during, path_seconds, client_lag).items():
+    for name, look in _looks(server, client, scrapes.during, path_seconds, client_lag).items():
         try:
             said = list(look())
         except LeftOut as reason:
@@ -133,6 +144,7 @@ def compare(
         preemptions=server.total(names.preemptions),
         prefix_queries=server.total(names.prefix_queries),
         prefix_hits=server.total(names.prefix_hits),
+        histograms={name: each for name, each in server.latencies().items() if each is not None},
     )
 
 
@@ -142,13 +154,13 @@ class _Unusable(Exception):
         self.disagreements = tuple(disagreements)
 
 
-def _read(names: Names, before: Sequence[Scrape], after: Sequence[Scrape]) -> Server:
+def _read(names: Names, scrapes: Scrapes) -> Server:
     """Both rounds, understood; raises _Unusable with why they are not."""
     wrong: list[Disagreement] = []
     rounds: list[dict[str, Metrics]] = []
-    for scrapes, when in ((before, "before"), (after, "after")):
+    for taken, when in ((scrapes.before, "before"), (scrapes.after, "after")):
         rounds.append({})
-        for scrape in scrapes:
+        for scrape in taken:
             try:
                 rounds[-1][scrape.replica] = _parse(scrape)
             except ValueError as error:
@@ -201,14 +213,13 @@ def _unfit(server: Server, client: Ledger) -> Iterator[Disagreement]:
 def _looks(
     server: Server,
     client: Ledger,
-    during: Sequence[Sequence[Scrape]],
+    during: Sequence[Round],
     path_seconds: float | None,
     client_lag: float,
 ) -> dict[str, Callable[[], Iterator[Disagreement]]]:
     """Every comparison by its name."""
     names = server.names
-    rounds = [{scrape.replica: scrape for scrape in each} for each in during]
-    tpot, lag = server.histogram(names.tpot), client_lag * client.finished / max(1, client.later_tokens)
+    times, lag = server.latencies(), client_lag * client.finished / max(1, client.later_tokens)
     looks: dict[str, Callable[[], Iterator[Disagreement]]] = {
         "impossible_histogram": partial(_impossible, server),
         **{name: partial(_tokens, server, client, name) for name in COUNTED},
@@ -218,14 +229,14 @@ def _looks(
         "prompt_sources": partial(_sources, server),
         "step_tokens": partial(_steps, server),
         "histogram_counts": partial(_counts, server, client),
-        "mean_tpot": partial(bounds.mean_tpot, tpot, client.tpot, lag),
-        "buckets_tpot": partial(bounds.buckets_tpot, tpot, client.tpot, lag),
-        "littles_law": partial(bounds.littles_law, names, rounds, client),
+        "mean_tpot": partial(bounds.mean_tpot, times["tpot"], client.tpot, lag),
+        "buckets_tpot": partial(bounds.buckets_tpot, times["tpot"], client.tpot, lag),
+        "counters_during": partial(bounds.counters_during, names, during, server.first(names.finished), client),
+        "littles_law": partial(bounds.littles_law, names, during, client),
     }
-    for name, metric, seen in (("ttft", names.ttft, client.ttft), ("e2e", names.e2e, client.e2e)):
-        histogram = server.histogram(metric)
-        looks[f"mean_{name}"] = partial(bounds.mean, name, histogram, seen, path_seconds)
-        looks[f"buckets_{name}"] = partial(bounds.buckets, name, histogram, seen, path_seconds)
+    for name, seen in (("ttft", client.ttft), ("e2e", client.e2e)):
+        looks[f"mean_{name}"] = partial(bounds.mean, name, times[name], seen, path_seconds)
+        looks[f"buckets_{name}"] = partial(bounds.buckets, name, times[name], seen, path_seconds)
     return looks
 
 

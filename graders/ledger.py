@@ -34,6 +34,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         unseen: how long an engine's gauges may not know of a request that came: until the end of the step that runs
             then, and of its own first one. Steps are seen as pauses between tokens (twice their 99th percentile), and a
             first one in an idle engine as the shortest TTFT.
+        ends: when each complete answer had its last token, on the machine's monotonic clock.
         flights: when each sent request was with the server, from sent to its last token or its failure, on the
             machine's monotonic clock.
     """
@@ -52,6 +53,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     tpot: tuple[float, ...]
     later_tokens: int
     unseen: float
+    ends: tuple[float, ...]
     flights: tuple[tuple[float, float], ...]
 
     def in_flight(self, moment: float, *, unseen: float = 0.0) -> int:
@@ -84,6 +86,7 @@ def ledger(runs: Iterable[Run]) -> Ledger:
         tpot=tuple(each.stream.tpot or 0.0 for each in whole),
         later_tokens=sum(max(0, (each.stream.tokens or 0) - 1) for each in whole),
         unseen=min(ttft, default=0.0) + (2 * stats.nearest_rank(pauses, 0.99) if pauses else 0.0),
+        ends=tuple(_flight(t0, each)[1] for t0, each in sent if each.complete),
         flights=tuple(_flight(t0, each) for t0, each in sent),
     )
 

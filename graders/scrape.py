@@ -4,21 +4,20 @@ Place: lab checks hold a `Scraper` around their load; `crosscheck` judges what i
 which does the fetching; a scrape that failed is a fact, not an exception.
 
     with Scraper(places, enter=cluster.enter, folder=folder, brief=VLLM.brief, seed=seed) as scraper:
-        before = scraper.idle(VLLM, seconds=30)
-        with scraper.during(every=0.5):
+        with scraper.around(VLLM) as window:
             run = load.run(plan, enter=cluster.enter, folder=folder)
-        after = scraper.idle(VLLM, seconds=30)
-        scrapes = scraper.scrapes()
-    record.keep("scrapes.jsonl", encode(scrapes))
-    found = crosscheck.compare(VLLM, before, after, ledger([run]), during=passing(scrapes))
+    record.keep("scrapes.jsonl", window.scrapes.encode())
+    found = crosscheck.compare(VLLM, window.scrapes, ledger([run]))
 """
 
 import contextlib
 import itertools
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,6 +43,48 @@ Round = tuple[Scrape, ...]
 
 class _Header(msgspec.Struct, frozen=True):
     format: str
+    before: int
+    after: int
+
+
+class Scrapes(msgspec.Struct, frozen=True, kw_only=True):
+    """A round from before a load, one from after it, and those in passing in between, in order."""
+
+    before: Round
+    during: tuple[Round, ...] = ()
+    after: Round
+
+    def encode(self) -> bytes:
+        """Everything as JSON lines for the record: a header that names the format, then a scrape each."""
+        header = _Header(FORMAT, self.before[0].round if self.before else 0, self.after[0].round if self.after else 0)
+        return msgspec.json.Encoder().encode_lines([header, *itertools.chain(self.before, *self.during, self.after)])
+
+    @classmethod
+    def decode(cls, text: bytes) -> Self:
+        """What `encode` gave these lines; raises HarnessError for any others."""
+        first, _, rest = text.partition(b"\n")
+        try:
+            header = msgspec.json.decode(first, type=_Header)
+            scrapes = msgspec.json.Decoder(Scrape).decode_lines(rest)
+        except msgspec.DecodeError as error:
+            raise HarnessError(f"these lines are no scrapes that can be read: {error}; measure again") from error
+        if header.format != FORMAT:
+            raise HarnessError(f"these lines are of format {header.format!r}; this program reads {FORMAT!r}")
+        return cls.of(scrapes, before=header.before, after=header.after)
+
+    @classmethod
+    def of(cls, scrapes: Iterable[Scrape], *, before: int, after: int) -> Self:
+        """Those from the round with one number to the round with the other."""
+        rounds = {number: tuple(group) for number, group in itertools.groupby(scrapes, lambda each: each.round)}
+        during = tuple(rounds[number] for number in sorted(rounds) if before < number < after)
+        return cls(before=rounds.get(before, ()), during=during, after=rounds.get(after, ()))
+
+
+@dataclass
+class Window:
+    """What was scraped around and during a load; complete once `Scraper.around` has ended."""
+
+    scrapes: Scrapes = field(default_factory=lambda: Scrapes(before=(), after=()))
 
 
 class Scraper:
@@ -57,6 +98,7 @@ class Scraper:
         seed: what the moments in passing are drawn from.
 
     Raises:
+        HarnessError: there is no replica.
         InfrastructureError: the sampler could not be started there.
     """
 
@@ -69,6 +111,8 @@ class Scraper:
         brief: Sequence[str],
         seed: int,
     ) -> None:
+        if not places:
+            raise HarnessError("no replica was named whose metrics to scrape; name those that take the load")
         with contextlib.ExitStack() as stack:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scrapes-", dir=folder)))
             self._out = place / "scrapes.jsonl"
@@ -114,6 +158,22 @@ class Scraper:
             sleep(PAUSE_SECONDS)
 
     @contextlib.contextmanager
+    def around(self, names: Names, *, every: float = 0.5, seconds: float = 30.0) -> Iterator[Window]:
+        """Scrapes before what is inside, at random moments during it and after it, each end when the server is idle.
+
+        Args:
+            names: how the server calls its gauges and counters.
+            every: mean of the pauses between rounds in passing.
+            seconds: how long to wait at each end for the server to be idle.
+        """
+        window = Window()
+        before = self.idle(names, seconds=seconds)
+        with self.during(every=every):
+            yield window
+        after = self.idle(names, seconds=seconds)
+        window.scrapes = Scrapes.of(self.scrapes(), before=before[0].round, after=after[0].round)
+
+    @contextlib.contextmanager
     def during(self, *, every: float) -> Iterator[None]:
         """Adds rounds in passing inside, after random pauses of `every` seconds on average.
 
@@ -146,37 +206,33 @@ class Scraper:
         self._stack.close()
 
 
-def passing(scrapes: Iterable[Scrape]) -> list[Round]:
-    """The rounds among them, in order; whole ones count, too, as they have what the brief ones have."""
-    return [tuple(group) for _, group in itertools.groupby(scrapes, lambda each: each.round)]
+def series(rounds: Iterable[Round], *names: str) -> list[tuple[float, dict[str, float]]]:
+    """Gauges over time: of each round its moment on the monotonic clock, and the sum of these at each replica.
+
+    Rounds in which a replica did not tell one of them are left out.
+    """
+    looks = []
+    for scrapes in rounds:
+        told = {scrape.replica: _sum(scrape, names) for scrape in scrapes}
+        values = {replica: value for replica, value in told.items() if value is not None}
+        if values and len(values) == len(told):
+            moment = statistics.fmean((scrape.asked + scrape.answered) / 2 for scrape in scrapes)
+            looks.append((moment, values))
+    return looks
 
 
-def encode(scrapes: Iterable[Scrape]) -> bytes:
-    """Scrapes as JSON lines for the record: a header that names the format, then one each."""
-    return msgspec.json.Encoder().encode_lines([_Header(FORMAT), *scrapes])
-
-
-def decode(text: bytes) -> tuple[Scrape, ...]:
-    """The scrapes that `encode` gave these lines; raises HarnessError for any others."""
-    first, _, rest = text.partition(b"\n")
-    try:
-        header = msgspec.json.decode(first, type=_Header)
-        scrapes = tuple(msgspec.json.Decoder(Scrape).decode_lines(rest))
-    except msgspec.DecodeError as error:
-        raise HarnessError(f"these lines are no scrapes that can be read: {error}; measure again") from error
-    if header.format != FORMAT:
-        raise HarnessError(f"these lines are of format {header.format!r}; this program reads {FORMAT!r}")
-    return scrapes
-
-
-def _activity(names: Names, scrape: Scrape) -> tuple[float, ...] | None:
-    """Requests in the server, and what it has counted so far; None where it does not say."""
+def _sum(scrape: Scrape, names: Sequence[str]) -> float | None:
     try:
         metrics = Metrics.parse(scrape.text)
     except ValueError:
         return None
-    running, waiting = metrics.total(names.running), metrics.total(names.waiting)
-    finished, tokens = metrics.total(names.finished), metrics.total(names.generation_tokens)
-    if running is None or waiting is None or finished is None or tokens is None:
-        return None
-    return running + waiting, finished, tokens
+    values = [metrics.total(name) for name in names]
+    return sum(value for value in values if value is not None) if None not in values else None
+
+
+def _activity(names: Names, scrape: Scrape) -> tuple[float, ...] | None:
+    """Requests in the server, and what it has counted so far; None where it does not say."""
+    state = [
+        _sum(scrape, group) for group in ((names.running, names.waiting), (names.finished,), (names.generation_tokens,))
+    ]
+    return None if None in state else tuple(value for value in state if value is not None)

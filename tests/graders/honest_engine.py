@@ -12,6 +12,7 @@ from graders.crosscheck import Crosscheck, compare
 from graders.ledger import Ledger
 from graders.metrics import VLLM
 from graders.sampler import Scrape
+from graders.scrape import Scrapes
 from tests.graders.engine_metrics import EngineMetrics
 
 PATH = 0.004
@@ -47,6 +48,7 @@ def books(count: int = 20, **changes: object) -> Ledger:
         tpot=(TPOT,) * count,
         later_tokens=count * (TOKENS - 1),
         unseen=0.0,
+        ends=tuple(end for _, end in flights),
         flights=tuple(flights),
     )
     return msgspec.structs.replace(ledger, **changes)
@@ -64,9 +66,14 @@ def gauges(ledger: Ledger, rounds: int = 40, part: float = 1.0) -> list[list[Scr
     for number in range(rounds):
         moment = 0.13 + 0.25 * number
         running = part * ledger.in_flight(moment)
-        text = f"{VLLM.running} {running}\n{VLLM.waiting} 0\n"
+        finished = 3 + sum(end - PATH <= moment for end in ledger.ends)
+        text = f"{VLLM.running} {running}\n{VLLM.waiting} 0\n{VLLM.finished} {finished}\n"
         found.append([scrape(text, number=number, at=moment)])
     return found
+
+
+def around(before: Sequence[Scrape], after: Sequence[Scrape], during: Sequence[Sequence[Scrape]] = ()) -> Scrapes:
+    return Scrapes(before=tuple(before), during=tuple(tuple(each) for each in during), after=tuple(after))
 
 
 def judged(
@@ -80,7 +87,7 @@ def judged(
     engine = served(EngineMetrics(), 3)
     before = scrape(always(engine.text()))
     after = scrape(later(always(served(engine).text())))
-    return compare(VLLM, [before], [after], client or books(), during=during, path_seconds=0.02)
+    return compare(VLLM, around([before], [after], during), client or books(), path_seconds=0.02)
 
 
 def number(name: str, change: Callable[[float], float]) -> Callable[[str], str]:

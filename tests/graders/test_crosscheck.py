@@ -7,15 +7,16 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from graders.bounds import Disagreement
+from graders.bounds import Disagreement, hidden_tail
 from graders.crosscheck import Crosscheck, compare
-from graders.metrics import VLLM
+from graders.metrics import VLLM, Histogram
 from tests.graders.engine_metrics import EngineMetrics
 from tests.graders.honest_engine import (
     PATH,
     PROMPT,
     TOKENS,
     TTFT,
+    around,
     books,
     gauges,
     judged,
@@ -30,7 +31,8 @@ from tests.graders.honest_engine import (
 def test_an_honest_server_agrees_in_everything() -> None:
     client = books()
     found = judged(client=client, during=gauges(client))
-    assert found == Crosscheck(
+    assert {name: each.count for name, each in found.histograms.items()} == {"ttft": 20, "tpot": 20, "e2e": 20}
+    assert msgspec.structs.replace(found, histograms={}) == Crosscheck(
         disagreements=(),
         agreed=(
             "impossible_histogram",
@@ -45,6 +47,7 @@ def test_an_honest_server_agrees_in_everything() -> None:
             "histogram_counts",
             "mean_tpot",
             "buckets_tpot",
+            "counters_during",
             "littles_law",
             "mean_ttft",
             "buckets_ttft",
@@ -267,16 +270,16 @@ def test_replicas_are_summed_and_kept_apart() -> None:
         e2e=tuple(times(number)[-1] + PATH for count in (12, 8) for number in range(count)),
     )
     after = [scrape(one.text(), "a"), scrape(two.text(), "b")]
-    found = compare(VLLM, before, after, client, path_seconds=0.02)
+    found = compare(VLLM, around(before, after), client, path_seconds=0.02)
     assert (found.disagreements, found.by_replica) == ((), {"a": 12, "b": 8})
-    found = compare(VLLM, before, after[:1], client)
+    found = compare(VLLM, around(before, after[:1]), client)
     assert found.disagreements == (Disagreement("replicas", "the replicas were a, b before the load and a after it"),)
 
 
 def test_a_scrape_that_failed_is_named() -> None:
     good = scrape(EngineMetrics().text())
     gone = msgspec.structs.replace(good, text="", status=503, failure="HTTP 503")
-    assert compare(VLLM, [gone], [good], books()).disagreements == (
+    assert compare(VLLM, around([gone], [good]), books()).disagreements == (
         Disagreement("scrape", "the metrics of a before the load cannot be read: HTTP 503"),
     )
 
@@ -312,6 +315,34 @@ def test_gauges_that_show_other_than_rate_times_latency_break_littles_law(part: 
     )
 
 
+def test_counters_that_wait_for_the_end_of_the_load_are_seen() -> None:
+    client = books()
+    late = [
+        [msgspec.structs.replace(each, text=number(VLLM.finished, lambda _: 3.0)(each.text)) for each in one]
+        for one in gauges(client)
+    ]
+    assert judged(client=client, during=late).disagreements == (
+        Disagreement(
+            "counters_during",
+            "finished requests 1.9 s into the load: expected 1 to 4, as the client counted, observed 0 by "
+            "vllm:request_success_total",
+        ),
+    )
+
+
+def test_buckets_can_hide_a_tail() -> None:
+    found = judged().histograms["ttft"]
+    assert list(hidden_tail("ttft", found, 0.004)) == []
+    coarse = Histogram((0.3, math.inf), (5, 20), 20, 40)
+    assert list(hidden_tail("ttft", coarse, 1.2)) == [
+        Disagreement(
+            "hidden_tail",
+            "TTFT of 1200.0 ms: expected a bucket that ends at 3000.0 ms or before, observed the bucket from 0.3 to "
+            "inf s, which hides the tail",
+        )
+    ]
+
+
 def test_an_engine_need_not_know_of_a_request_in_its_first_step() -> None:
     client = books()
     late = books(flights=tuple((sent + TTFT, end) for sent, end in client.flights))
@@ -322,14 +353,17 @@ def test_an_engine_need_not_know_of_a_request_in_its_first_step() -> None:
 def test_too_few_looks_at_the_gauges_say_nothing() -> None:
     client = books()
     found = judged(client=client, during=gauges(client, rounds=9))
-    assert found.left_out == {"littles_law": "the gauges were looked at 9 times during the load, where 10 are needed"}
+    assert found.left_out == {
+        "counters_during": "the counters were looked at 9 times during the load, where 10 are needed",
+        "littles_law": "the gauges were looked at 9 times during the load, where 10 are needed",
+    }
 
 
 def test_after_pre_emptions_hits_are_only_held_below_queries() -> None:
     engine = served(EngineMetrics(), 3)
     before = scrape(engine.text())
     served(engine).preempt()
-    found = compare(VLLM, [before], [scrape(engine.text())], books(cached_tokens=0))
+    found = compare(VLLM, around([before], [scrape(engine.text())]), books(cached_tokens=0))
     assert (found.disagreements, found.preemptions) == ((), 1)
     assert found.left_out["prefix_cache_hits"] == (
         "there were pre-emptions, after which a request may find its own tokens in the cache"

@@ -11,7 +11,7 @@ from graders import sampler, scrape
 from graders.errors import HarnessError, InfrastructureError
 from graders.metrics import VLLM
 from graders.sampler import Job, Place, Sampler, Scrape
-from graders.scrape import Scraper
+from graders.scrape import Scraper, Scrapes
 from tests.graders.engine_metrics import EngineMetrics
 
 Answer = tuple[int, bytes]
@@ -74,9 +74,44 @@ def test_a_whole_round_keeps_all_that_each_replica_says(server: Server, tmp_path
     ]
     assert kept == first + second
     assert all(each.text == engine.text() and each.asked <= each.answered for each in kept)
-    assert scrape.passing(kept) == [first, second]
-    assert scrape.decode(scrape.encode(kept)) == kept
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_load_is_scraped_before_during_and_after_it(server: Server, tmp_path: Path) -> None:
+    engine = EngineMetrics()
+    engine.waiting.set(1)
+    server.say = lambda: (200, engine.text().encode())
+    enough = threading.Event()
+
+    def say() -> Answer:
+        if server.asked >= 8:
+            enough.set()
+        return 200, engine.text().encode()
+
+    with scraper(server, tmp_path) as one:
+        engine.waiting.set(0)
+        with one.around(VLLM, every=0.001) as window:
+            engine.running.set(3)
+            server.say = say
+            assert enough.wait(30)
+            engine.running.set(0)
+            engine.serve(64, [0.1, 0.2])
+    found = window.scrapes
+    assert [len(found.before), len(found.after)] == [1, 1]
+    assert found.before[0].text != found.after[0].text == engine.text()
+    assert len(found.during) >= 5
+    looks = scrape.series(found.during, VLLM.running, VLLM.waiting)
+    assert {"a": 3.0} in [values for _, values in looks]
+    assert [moment for moment, _ in looks] == sorted(moment for moment, _ in looks)
+    assert Scrapes.decode(found.encode()) == found
+
+
+def test_a_round_without_all_replicas_is_no_look_at_a_gauge() -> None:
+    good = Scrape(replica="a", round=0, asked=1.0, answered=3.0, status=200, text="x 1\ny 2\n")
+    bad = Scrape(replica="b", round=0, asked=3.0, answered=4.0, failure="HTTP 503")
+    assert scrape.series([(good,)], "x", "y") == [(2.0, {"a": 3.0})]
+    assert scrape.series([(good, bad), ()], "x", "y") == []
+    assert scrape.series([(good,)], "z") == []
 
 
 def test_an_idle_server_is_one_that_rests_for_two_rounds(server: Server, tmp_path: Path) -> None:
@@ -155,19 +190,23 @@ def test_a_sampler_knows_three_words(tmp_path: Path) -> None:
             one.obey("dance")
 
 
-def test_a_sampler_that_cannot_start_or_breaks_says_why(server: Server, tmp_path: Path) -> None:
+def test_a_sampler_that_cannot_start_or_breaks_says_why(tmp_path: Path) -> None:
+    def one(script: str) -> Scraper:
+        places = {"a": Place(host="127.0.0.1", port=1)}
+        return Scraper(places, enter=lambda _: ["sh", "-c", script], folder=tmp_path, brief=(), seed=1)
+
     with pytest.raises(InfrastructureError) as caught:
-        Scraper({}, enter=lambda _: ["sh", "-c", "echo no such network >&2"], folder=tmp_path, brief=(), seed=1)
+        one("echo no such network >&2")
     assert str(caught.value) == (
         "the scrapes could not start in the cluster's network; the sampler's log ends: no such network"
     )
     assert list(tmp_path.iterdir()) == []
-    with (
-        Scraper({}, enter=lambda _: ["sh", "-c", "echo ready; read word"], folder=tmp_path, brief=(), seed=1) as one,
-        pytest.raises(HarnessError) as broken,
-    ):
-        one.whole()
-    assert str(broken.value) == "the sampler did not do 'all' within 30 s; its log ends: it logged nothing"
+    with one("echo ready; read word") as broken, pytest.raises(HarnessError) as ended:
+        broken.whole()
+    assert str(ended.value) == "the sampler did not do 'all' within 50 s; its log ends: it logged nothing"
+    with pytest.raises(HarnessError) as nobody:
+        Scraper({}, folder=tmp_path, brief=(), seed=1)
+    assert str(nobody.value) == "no replica was named whose metrics to scrape; name those that take the load"
 
 
 @pytest.mark.parametrize(
@@ -177,10 +216,13 @@ def test_a_sampler_that_cannot_start_or_breaks_says_why(server: Server, tmp_path
             b"{}\n",
             "these lines are no scrapes that can be read: Object missing required field `format`; measure again",
         ),
-        (b'{"format":"x"}\n', "these lines are of format 'x'; this program reads 'gpulab/scrapes/v1'"),
+        (
+            b'{"format":"x","before":0,"after":1}\n',
+            "these lines are of format 'x'; this program reads 'gpulab/scrapes/v1'",
+        ),
     ],
 )
 def test_other_lines_are_no_scrapes(text: bytes, said: str) -> None:
     with pytest.raises(HarnessError) as caught:
-        scrape.decode(text)
+        Scrapes.decode(text)
     assert str(caught.value) == said
