@@ -168,7 +168,7 @@ def counters_during(names: Names, rounds: Sequence[Round], first: float, client:
 
 
 def hidden_tail(what: str, server: Histogram, seconds: float) -> Iterator[Disagreement]:
-    """Whether a histogram can tell a latency of so many seconds from others: its bucket ends at 2.5 times that or before.
+    """Whether a histogram can tell a latency from others: its bucket ends at 2.5 times that many seconds or before.
 
     vLLM's own buckets do from 2 ms of TTFT, 4 ms of TPOT and 120 ms of E2E on, up to minutes. Not part of
     `crosscheck.compare`, as whoever operates a server may choose its buckets; a lab can ask for it.
