@@ -22,12 +22,11 @@ from graders.plan import Plan, Target
 from graders.process import Child
 from graders.samples import Run
 
-STUB = Path(__file__).resolve().parents[1] / "tests/graders/stub_server.py"
-
 
 def measure(options: argparse.Namespace, folder: Path) -> tuple[Run, dict[str, Any]]:
     """One run against a stub of its own, and what the stub says that it did."""
-    with Child([sys.executable, str(STUB), "0.02", str(options.tpot)], log=folder / "stub.log") as stub:
+    argv = [sys.executable, "-m", "tests.graders.stub_server", "0.02", str(options.tpot)]
+    with Child(argv, log=folder / "stub.log") as stub:
         port = int(stub.hear(10) or 0)
         count = options.streams * (2 + int((options.seconds + 2) / (0.02 + options.tokens * options.tpot)))
         requests = workload.completions(

@@ -20,6 +20,8 @@ LAYERS = (
         "diagnosis",
         "plan",
         "faults",
+        "contrast",
+        "honesty",
         "samples",
         "watch",
         "workload",

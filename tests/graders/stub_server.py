@@ -1,10 +1,13 @@
-"""A stub OpenAI server in a process of its own, with known TTFT and TPOT, which writes down what it really did.
+"""An honest OpenAI server without a model, in a process of its own: known TTFT and TPOT, and a log of what it did.
 
-    python tests/graders/stub_server.py TTFT TPOT
+    python -m tests.graders.stub_server TTFT TPOT
 
-Place: tests of the load client and `benchmarks/load_generator.py` start it. It says its port on standard output; the
-word `truth` on standard input makes it say, as JSON, for each request by X-Request-Id when it came and when tokens were
-written, on the machine's monotonic clock. The field `stub` of a request makes it lie in one way.
+Place: the truth bench, tests of the load client and the benchmarks start it; `liars` puts lies on top. It says its port
+on standard output; the word `truth` on standard input makes it say, as JSON, for each request by X-Request-Id when it
+came and when which number of tokens was written, on the machine's monotonic clock. Limits: HTTP/1.1, one request of a
+connection after the other, greedy answers that depend on the prompt alone.
+
+The field `shape` of a request asks for an answer of another shape, see `Shape`.
 """
 
 import asyncio
@@ -13,12 +16,25 @@ import json
 import os
 import sys
 import time
-from typing import Any, ClassVar
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.graders.engine_metrics import EngineMetrics
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 WORDS = (" größe", " token", " 模型", " cache")
+MODEL = "stub"
+DONE = b"data: [DONE]\n\n"
+LAST = b"0\r\n\r\n"
 
 Truth = dict[str, Any]
+
+
+def word(token: int) -> str:
+    """The tokenizer's text of a token."""
+    return WORDS[token % len(WORDS)]
 
 
 def framed(data: bytes) -> bytes:
@@ -29,143 +45,295 @@ def event(value: object) -> bytes:
     return framed(b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n")
 
 
-class Answer:
-    """One answer: the i-th token at received + TTFT + i·TPOT, also where the one before was late."""
+def plain(status: str, body: bytes, kind: str = "application/json") -> bytes:
+    """An answer that comes whole."""
+    return f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
-    def __init__(self, server: "Server", request: dict[str, Any], name: str) -> None:
-        self.server, self.lie = server, request.get("stub", "honest")
-        self.model = "other" if self.lie == "wrong_model" else request["model"]
-        self.asked = int(request["max_tokens"])
-        self.count = self.asked // 2 if self.lie == "truncated" else self.asked
-        self.prompt = len(request["prompt"])
-        late = server.ttft + self.asked * server.tpot
-        self.moments = [server.ttft + index * server.tpot for index in range(self.count)]
-        if self.lie == "burst":
-            self.moments[1:] = [late] * (self.count - 1)
-        self.sent = 0
-        self.truth: Truth = {"received": time.monotonic(), "writes": []}
-        server.truth[name] = self.truth
-        server.transport.write(HEAD)
-        if self.lie == "early_empty":
-            server.transport.write(self.chunk("", [], None))
+
+@dataclass
+class Shape:
+    """How an answer comes: seconds to the first token and per token; `each` tokens to a chunk; before every
+    `stall_every`-th token a pause of `stall` seconds; an error inside the stream after `error_after` tokens."""
+
+    ttft: float
+    tpot: float
+    each: int = 1
+    stall_every: int = 0
+    stall: float = 0.0
+    error_after: int = -1
+
+    def steps(self, count: int) -> list[tuple[float, int]]:
+        """Seconds after the request came and tokens, of each chunk."""
+        found = []
+        for first in range(0, count, self.each):
+            size = min(self.each, count - first)
+            last = first + size - 1
+            stalls = last // self.stall_every if self.stall_every else 0
+            found.append((self.ttft + last * self.tpot + stalls * self.stall, size))
+        return found
+
+
+@dataclass
+class Request:
+    """What a client asks for. `prompt` is what the engine computes: token ids, or one number for each word."""
+
+    name: str
+    fields: dict[str, Any]
+    chat: bool
+    received: float
+    prompt: Sequence[int]
+    tokens: int
+
+    @property
+    def key(self) -> int:
+        """A number that depends on the whole prompt."""
+        return zlib.crc32(repr(list(self.prompt)).encode())
+
+
+def read_request(name: str, path: str, body: bytes, received: float) -> Request:
+    fields = json.loads(body)
+    chat = path.endswith("/chat/completions")
+    prompt = " ".join(str(each.get("content")) for each in fields["messages"]) if chat else fields["prompt"]
+    ids = [zlib.crc32(each.encode()) for each in prompt.split()] if isinstance(prompt, str) else prompt
+    asked = fields.get("max_tokens") or fields.get("max_completion_tokens") or 16
+    return Request(name, fields, chat, received, ids, int(asked))
+
+
+@dataclass
+class Stub:
+    """What all connections of one server share; a lying server overrides what it lies about."""
+
+    ttft: float
+    tpot: float
+    wire: "type[Wire]" = field(default_factory=lambda: Wire)
+    truth: dict[str, Truth] = field(default_factory=dict)
+    running: int = 0
+    finished: "list[Answer]" = field(default_factory=list)
+    engine: EngineMetrics = field(default_factory=lambda: EngineMetrics(started=time.time()))
+
+    def answer(self, wire: "Wire", request: Request) -> None:
+        """Answers a request to generate."""
+        Answer(self, wire, request).begin()
+
+    def metrics(self) -> str:
+        """What it did, under vLLM's names; counted only when asked, as that takes longer than to stream."""
+        self.engine.running.set(self.running)
+        finished, self.finished = self.finished, []
+        for answer in finished:
+            self.count(answer)
+        return self.engine.text()
+
+    def count(self, answer: "Answer") -> None:
+        prompt, received = len(answer.request.prompt), answer.request.received
+        (first, size), (last, _) = answer.writes[0], answer.writes[-1]
+        self.engine.admit(prompt)
+        for step in [size - 1, *(each for _, each in answer.writes[1:])]:
+            if step:
+                self.engine.step(int(step))
+        tpot = (last - first) / max(1, answer.sent - size)
+        self.engine.finish(prompt=prompt, tokens=answer.sent, ttft=first - received, e2e=last - received, tpot=tpot)
+
+    def get(self, wire: "Wire", path: str) -> None:
+        """Answers a GET."""
+        if path == "/health":
+            wire.whole(plain("200 OK", b""))
+        elif path == "/metrics":
+            wire.whole(plain("200 OK", self.metrics().encode(), "text/plain; version=0.0.4"))
+        elif path == "/v1/models":
+            models = [{"id": MODEL, "object": "model", "created": int(time.time()), "owned_by": "gpulab"}]
+            wire.whole(plain("200 OK", json.dumps({"object": "list", "data": models}).encode()))
+        else:
+            wire.whole(plain("404 Not Found", b'{"detail":"Not Found"}'))
+
+    def ids(self, request: Request, count: int) -> list[int]:
+        """The greedy answer to a prompt."""
+        key = request.key
+        return [1000 + (key + place * (key % 89 + 1)) % 8000 for place in range(count)]
+
+    def shape(self, request: Request) -> Shape:
+        return Shape(**{"ttft": self.ttft, "tpot": self.tpot, **request.fields.get("shape", {})})
+
+
+class Answer:
+    """One answer: each chunk at its moment after the request came, also where the one before was late."""
+
+    def __init__(self, stub: Stub, wire: "Wire", request: Request) -> None:
+        self.stub, self.wire, self.request = stub, wire, request
+        self.shape = stub.shape(request)
+        self.ids = stub.ids(request, request.tokens)
+        self.steps = self.shape.steps(len(self.ids))
+        self.place = self.sent = 0
+        self.head = {"id": f"cmpl-{request.name}", "created": self.created(), "model": self.model()}
+        self.loop = asyncio.get_running_loop()
+        self.writes: list[list[float]] = []
+        self.truth: Truth = {"received": request.received, "writes": self.writes, "ended": None}
+        pattern = self.encode("\0", [0], None).decode().partition("\r\n")[2].removesuffix("\r\n")
+        before, _, after = pattern.partition("\\u0000")
+        self.before, (self.between, _, self.after) = before, after.partition("[0]")
+
+    def model(self) -> str:
+        return str(self.request.fields["model"])
+
+    def created(self) -> int:
+        return int(time.time())
+
+    def begin(self) -> None:
+        self.stub.truth[self.request.name] = self.truth
+        self.stub.running += 1
+        self.write(HEAD)
+        if self.request.chat:
+            role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+            self.write(event(self.head | {"object": "chat.completion.chunk", "choices": [role]}))
         self.later()
 
     def later(self) -> None:
-        moment = self.truth["received"] + self.moments[self.sent]
-        asyncio.get_running_loop().call_later(max(0.0, moment - time.monotonic()), self.go)
-
-    def chunk(self, text: str, ids: list[int], finish: str | None) -> bytes:
-        choice = {
-            "index": 0,
-            "text": text,
-            "logprobs": None,
-            "finish_reason": finish,
-            "stop_reason": None,
-            "token_ids": ids,
-        }
-        return event(
-            {"id": "cmpl-0", "object": "text_completion", "created": 1, "model": self.model, "choices": [choice]}
-        )
+        wait = self.request.received + self.steps[self.place][0] - time.monotonic()
+        self.loop.call_later(max(0.0, wait), self.go)
 
     def go(self) -> None:
-        if self.server.transport.is_closing():
-            return
-        self.token()
-        while self.sent < self.count and self.moments[self.sent] == self.moments[self.sent - 1]:
-            self.token()
-        if self.lie == "error_inside" and self.sent == 3:
-            error = {"message": "CUDA out of memory", "type": "InternalServerError", "code": 500}
-            self.server.transport.write(event({"error": error}) + framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-            self.server.answered()
-        elif self.lie == "cut" and self.sent == 3:
-            self.server.transport.close()
-        elif self.sent < self.count:
+        """Writes the chunks that are due."""
+        due = time.monotonic() - self.request.received
+        while self.place < len(self.steps) and self.steps[self.place][0] <= due:
+            if self.wire.transport.is_closing():
+                self.over()
+                return
+            self.chunk()
+            if 0 <= self.shape.error_after <= self.sent:
+                self.fail()
+                return
+        if self.place < len(self.steps):
             self.later()
         else:
             self.end()
 
-    def token(self) -> None:
-        self.sent += 1
-        last = self.sent == self.count
-        finish = ("stop" if self.lie == "truncated" else "length") if last else None
-        data = self.chunk(WORDS[self.sent % len(WORDS)], [1000 + self.sent], finish)
-        self.truth["writes"].append([time.monotonic(), 1])
-        self.server.transport.write(data)
+    def chunk(self) -> None:
+        size = self.steps[self.place][1]
+        ids = self.ids[self.sent : self.sent + size]
+        self.place += 1
+        self.sent += size
+        data = self.text(ids) if self.place < len(self.steps) else self.encode(self.words(ids), ids, self.finish())
+        self.writes.append([time.monotonic(), size])
+        self.write(data)
+
+    def write(self, data: bytes) -> None:
+        self.wire.transport.write(data)
+
+    def words(self, ids: Sequence[int]) -> str:
+        return "".join(word(each) for each in ids)
+
+    def finish(self) -> str:
+        return "length"
+
+    def text(self, ids: Sequence[int]) -> bytes:
+        """A chunk in the middle, by a pattern, as encoding each anew would be most of the work."""
+        numbers = ", ".join(map(str, ids))
+        return framed(f"{self.before}{self.words(ids)}{self.between}[{numbers}]{self.after}".encode())
+
+    def encode(self, text: str, ids: Sequence[int], finish: str | None) -> bytes:
+        kind = "chat.completion.chunk" if self.request.chat else "text_completion"
+        said = {"delta": {"content": text}} if self.request.chat else {"text": text}
+        choice = {"index": 0, **said, "finish_reason": finish, "token_ids": list(ids)}
+        return event(self.head | {"object": kind, "choices": [choice]})
+
+    def usage(self) -> dict[str, int]:
+        prompt = len(self.request.prompt)
+        return {"prompt_tokens": prompt, "completion_tokens": self.sent, "total_tokens": prompt + self.sent}
 
     def end(self) -> None:
-        tokens = 100 * self.count if self.lie == "inflated" else self.count
-        usage = {"prompt_tokens": self.prompt, "completion_tokens": tokens, "total_tokens": self.prompt + tokens}
-        last: dict[str, Any] = {
-            "id": "cmpl-0",
-            "object": "text_completion",
-            "created": 1,
-            "model": self.model,
-            "choices": [],
-        }
-        data = event({**last, "usage": usage})
-        if self.lie != "no_done":
-            data += framed(b"data: [DONE]\n\n")
-        self.server.transport.write(data + b"0\r\n\r\n")
-        self.server.answered()
+        kind = "chat.completion.chunk" if self.request.chat else "text_completion"
+        last = event(self.head | {"object": kind, "choices": [], "usage": self.usage()})
+        self.write(last + framed(DONE) + LAST)
+        self.stub.finished.append(self)
+        self.over()
+
+    def fail(self, message: str = "CUDA out of memory") -> None:
+        error = {"message": message, "type": "InternalServerError", "code": 500}
+        self.write(event({"error": error}) + framed(DONE) + LAST)
+        self.over()
+
+    def over(self) -> None:
+        """The answer has ended, or its client has gone."""
+        self.truth["ended"] = time.monotonic()
+        self.stub.running -= 1
+        self.wire.free()
 
 
-class Server(asyncio.Protocol):
+class Wire(asyncio.Protocol):
     """One connection; requests on it come one after the other."""
 
-    truth: ClassVar[dict[str, Truth]] = {}
-    ttft = tpot = 0.0
+    def __init__(self, stub: Stub) -> None:
+        self.stub = stub
+        self.transport: asyncio.Transport
+        self.buffer = b""
+        self.used = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.buffer = b""
-        self.closes = self.used = False
+        self.transport = transport  # type: ignore[assignment]  # uvloop's transports are of no asyncio class
 
     def data_received(self, data: bytes) -> None:
+        received = time.monotonic()
         self.buffer += data
         head, end, body = self.buffer.partition(b"\r\n\r\n")
-        fields = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:]) if end else {}
-        if end and len(body) >= int(fields["content-length"]):
-            self.buffer = b""
-            self.answer(json.loads(body), fields["x-request-id"])
+        if not end:
+            return
+        first, *lines = head.decode("latin-1").split("\r\n")
+        verb, path, _ = first.split(" ", 2)
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if len(body) < int(fields.get("content-length", 0)):
+            return
+        self.buffer = b""
+        if verb == "GET":
+            self.stub.get(self, path)
+            return
+        name = fields.get("x-request-id", f"request-{len(self.stub.truth)}")
+        self.stub.answer(self, read_request(name, path, body, received))
 
-    def answer(self, request: dict[str, Any], name: str) -> None:
-        lie = request.get("stub")
-        self.closes = lie == "closes"
-        if lie == "refused":
-            body = b'{"error":{"message":"the engine is dead","type":"ServiceUnavailable","code":503}}'
-            head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n"
-            self.transport.write(head.format(len(body)).encode() + body)
-        elif lie == "hangs_up" and self.used:
-            self.transport.close()
-        elif lie != "silent":
-            Answer(self, request, name)
-        self.used = True
+    def whole(self, data: bytes) -> None:
+        """Sends an answer at once."""
+        self.transport.write(data)
+        self.free()
 
-    def answered(self) -> None:
-        if self.closes:
-            self.transport.close()
+    def free(self) -> None:
+        """An answer has ended on it."""
+        self.used += 1
 
 
-def listen(server: asyncio.Server) -> None:
+async def serve(stubs: dict[str, Stub], say: Callable[[dict[str, int]], str]) -> None:
+    """Serves each of them on a port of its own until standard input closes; `say` words their ports."""
+    loop = asyncio.get_running_loop()
+    ports: dict[str, int] = {}
+    async with contextlib.AsyncExitStack() as stack:
+        for name, stub in stubs.items():
+            server = await loop.create_server(lambda stub=stub: stub.wire(stub), "127.0.0.1", 0, backlog=1024)  # type: ignore[misc]
+            await stack.enter_async_context(server)
+            ports[name] = server.sockets[0].getsockname()[1]
+        told: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(sys.stdin.fileno(), listen, stubs, told)
+        sys.stdout.write(say(ports) + "\n")
+        sys.stdout.flush()
+        await told
+
+
+def listen(stubs: dict[str, Stub], told: "asyncio.Future[None]") -> None:
     line = os.read(sys.stdin.fileno(), 4096)
     if line.strip() == b"truth":
-        sys.stdout.write(json.dumps(Server.truth) + "\n")
+        sys.stdout.write(json.dumps({name: each for stub in stubs.values() for name, each in stub.truth.items()}))
+        sys.stdout.write("\n")
         sys.stdout.flush()
-    elif not line:
-        server.close()
+    elif not line and not told.done():
+        told.set_result(None)
 
 
-async def main() -> None:
-    Server.ttft, Server.tpot = float(sys.argv[1]), float(sys.argv[2])
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024)
-    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
-    sys.stdout.flush()
-    loop.add_reader(sys.stdin.fileno(), listen, server)
-    with contextlib.suppress(asyncio.CancelledError):
-        await server.serve_forever()
+def start(stubs: dict[str, Stub], say: Callable[[dict[str, int]], str]) -> None:
+    """Serves them, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(stubs, say))
+    else:
+        uvloop.run(serve(stubs, say))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    honest = Stub(float(sys.argv[1]), float(sys.argv[2]))
+    start({"honest": honest}, lambda ports: str(ports["honest"]))
