@@ -110,9 +110,11 @@ def _follow(plan: Plan, t0: float, children: Sequence[Child], progress: Progress
 def _is_done(child: Child, seconds: float) -> bool:
     if child.hear(seconds) == "done":
         return True
-    if (status := child.status()) is not None and child.hear(0) != "done":
-        raise HarnessError(f"a load worker ended with status {status}; its log ends: {child.last_words()}")
-    return False
+    if (status := child.status()) is None:
+        return False
+    if child.hear(0) == "done":  # said between the two looks
+        return True
+    raise HarnessError(f"a load worker ended with status {status}; its log ends: {child.last_words()}")
 
 
 def _merge(plan: Plan, t0: float, started_at: float, files: Sequence[Path]) -> Run:

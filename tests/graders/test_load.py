@@ -202,6 +202,23 @@ def test_a_worker_that_cannot_start_is_the_labs_infrastructure(folder: Path) -> 
     )
 
 
+def test_a_worker_that_is_done_and_gone_between_two_looks_is_done(tmp_path: Path) -> None:
+    with Child(["echo", "done"], log=tmp_path / "log") as child:
+        child.status(5)
+        assert load._is_done(child, 0.0)
+    with Child(["sh", "-c", "read line; echo done"], log=tmp_path / "log") as child:
+        hear = child.hear
+
+        def miss_the_first(seconds: float) -> str | None:
+            child.hear = hear  # type: ignore[method-assign]
+            child.tell("now")
+            child.status(5)
+            return None
+
+        child.hear = miss_the_first  # type: ignore[method-assign]
+        assert load._is_done(child, 0.1)
+
+
 def test_an_interrupt_leaves_no_worker(stub: Stub, folder: Path) -> None:
     def interrupt(text: str) -> None:
         if text.startswith("measuring"):
