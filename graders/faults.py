@@ -74,6 +74,8 @@ def judge(stream: Stream, asked: Asked, *, client_pause: float = 0.0) -> list[Fa
         why = f": {stream.error}" if stream.error else ""
         return [Fault("status", f"the answer is HTTP {stream.status}, not 200{why}"), *protocol]
     error = [Fault("error_inside", f"the stream carries an error: {stream.error}")] if stream.error else []
+    if error and not stream.chunks:
+        return [*protocol, *error]
     parts = (_ending(stream, asked), _counts(stream, asked), _beginning(stream), held_back(stream, client_pause))
     return [*protocol, *error, *itertools.chain(*parts)]
 

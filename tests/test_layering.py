@@ -22,6 +22,7 @@ LAYERS = (
         "faults",
         "contrast",
         "honesty",
+        "gpu_claims",
         "samples",
         "watch",
         "workload",

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graders import honesty, load, workload
+from graders import gpu_claims, honesty, load, workload
 from graders.arrivals import Schedule
 from graders.crosscheck import Crosscheck, compare
 from graders.honesty import Accusation, Groups
 from graders.ledger import ledger
-from graders.metrics import VLLM
+from graders.metrics import VLLM, Metrics
 from graders.plan import Plan, Request, Target
 from graders.sampler import Place, Scrape, fetch
 from graders.samples import Run
@@ -118,9 +118,17 @@ def examine(target: Target, seed: int, folder: Path, *, workers: int = 1) -> Rep
         honesty.coalesced(run),
         honesty.canned(run),
         honesty.tokenizer(run, decode),
+        telemetry(sights),
     ):
         found += accusations
     return Report(run, crosscheck, tuple(found))
+
+
+def telemetry(sights: Sights) -> Iterator[Accusation]:
+    """Of the GPUs that the server shows, if any."""
+    load = sights.during[-1]
+    rest, busy = Metrics.parse(sights.before.text), Metrics.parse(load.text)
+    yield from gpu_claims.simulated_gpu(rest, busy, seconds=load.asked - sights.before.asked, every=0.1)
 
 
 def decode(ids: Sequence[int]) -> str:
