@@ -6,11 +6,10 @@ the server, so it widens what is expected instead of being guessed.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from graders import stats
 from graders.samples import Answer, Run
 
 
@@ -31,9 +30,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         e2e: from sent to the last token, one per complete answer.
         tpot: per complete answer as vLLM counts it: 0 for an answer of one token.
         later_tokens: tokens after the first, over all complete answers.
-        unseen: how long an engine's gauges may not know of a request that came: until the end of the step that runs
-            then, and of its own first one. Steps are seen as pauses between tokens (twice their 99th percentile), and a
-            first one in an idle engine as the shortest TTFT.
+        unseen: how long an engine's gauges may not know of a request that came, on average: until the end of the step
+            that runs then, and of its own first one, see `unseen_seconds`.
         ends: when each complete answer had its last token, on the machine's monotonic clock.
         flights: when each sent request was with the server, from sent to its last token or its failure, on the
             machine's monotonic clock.
@@ -85,10 +83,22 @@ def ledger(runs: Iterable[Run]) -> Ledger:
         e2e=tuple(_since_sent(each, each.stream.last_token) for each in whole),
         tpot=tuple(each.stream.tpot or 0.0 for each in whole),
         later_tokens=sum(max(0, (each.stream.tokens or 0) - 1) for each in whole),
-        unseen=min(ttft, default=0.0) + (2 * stats.nearest_rank(pauses, 0.99) if pauses else 0.0),
+        unseen=unseen_seconds(ttft, pauses),
         ends=tuple(_flight(t0, each)[1] for t0, each in sent if each.complete),
         flights=tuple(_flight(t0, each) for t0, each in sent),
     )
+
+
+def unseen_seconds(ttft: Sequence[float], pauses: Sequence[float]) -> float:
+    """How long a request may be in an engine that sets its gauges at the end of each step before they know of it.
+
+    The step that it meets is the mean one weighted by length, sum of squares over sum (the inspection paradox; Feller
+    1971, volume II, section I.4); pauses between tokens stand for steps. Its own first step is another one, or where
+    no other request runs, the shortest TTFT.
+    """
+    whole = math.fsum(pauses)
+    met = math.fsum(pause * pause for pause in pauses) / whole if whole else 0.0
+    return min(ttft, default=0.0) + 2 * met
 
 
 def _prompt(answer: Answer) -> int:

@@ -70,7 +70,7 @@ def test_a_ledger_sums_complete_answers_and_bounds_the_rest() -> None:
     assert found.e2e == pytest.approx((0.8, 0.45))
     assert found.tpot == pytest.approx((0.15, 0.1))
     assert found.later_tokens == 4
-    assert found.unseen == pytest.approx(0.25 + 2 * 0.2)
+    assert found.unseen == pytest.approx(0.25 + 2 * (0.1**2 + 0.2**2 + 0.1**2 + 0.1**2) / 0.5)
     assert found.ends == (101.8, 202.45)
     assert found.flights == ((101.0, 101.8), (101.2, 102.0), (202.0, 202.45))
 
