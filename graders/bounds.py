@@ -138,7 +138,9 @@ def littles_law(names: Names, rounds: Sequence[Round], client: Ledger) -> Iterat
         )
 
 
-def counters_during(names: Names, rounds: Sequence[Round], first: float, client: Ledger) -> Iterator[Disagreement]:
+def counters_during(
+    names: Names, rounds: Sequence[Round], ends: tuple[float, float], client: Ledger
+) -> Iterator[Disagreement]:
     """While the load runs, the counter of finished requests keeps up with the client, at moments that nobody knew.
 
     At each round it has at least what had ended for the client a second before, and at most what had been sent.
@@ -146,9 +148,12 @@ def counters_during(names: Names, rounds: Sequence[Round], first: float, client:
     Args:
         names: how the server calls the counter.
         rounds: those in passing.
-        first: what the counter said before the load.
+        ends: what the counter said before the load, and after it.
         client: all requests.
     """
+    first, last = ends
+    if not client.finished <= last - first <= client.finished + client.open:
+        raise LeftOut("the counter is wrong at the end already")
     looks = [(moment, sum(values.values()) - first) for moment, values in series(rounds, names.finished)]
     if len(looks) < FEWEST_ROUNDS:
         raise LeftOut(

@@ -77,9 +77,10 @@ class Server:
         parts = [each.by.total(name, **labels) for each in self.changes.values()]
         return sum(part for part in parts if part is not None) if None not in parts else None
 
-    def first(self, name: str) -> float:
-        """What a counter said before, at all replicas together."""
-        return sum(each.total(name) or 0.0 for each in self.before.values())
+    def ends(self, name: str) -> tuple[float, float]:
+        """What a counter said before and after, at all replicas together."""
+        first, last = (sum(each.total(name) or 0.0 for each in end.values()) for end in (self.before, self.after))
+        return first, last
 
     def histogram(self, name: str | None) -> Histogram | None:
         """The observations in between at all replicas together; None where one of them has none that can be."""
@@ -231,7 +232,7 @@ def _looks(
         "histogram_counts": partial(_counts, server, client),
         "mean_tpot": partial(bounds.mean_tpot, times["tpot"], client.tpot, lag),
         "buckets_tpot": partial(bounds.buckets_tpot, times["tpot"], client.tpot, lag),
-        "counters_during": partial(bounds.counters_during, names, during, server.first(names.finished), client),
+        "counters_during": partial(bounds.counters_during, names, during, server.ends(names.finished), client),
         "littles_law": partial(bounds.littles_law, names, during, client),
     }
     for name, seen in (("ttft", client.ttft), ("e2e", client.e2e)):
