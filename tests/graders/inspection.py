@@ -25,6 +25,7 @@ from graders.metrics import VLLM, Metrics
 from graders.plan import Plan, Request, Target
 from graders.sampler import Place, Scrape, fetch
 from graders.samples import Run
+from graders.scrape import Scrapes
 from tests.graders.liars import IDS, KNOWN_SEED
 from tests.graders.stub_server import MODEL, word
 
@@ -104,8 +105,8 @@ def examine(target: Target, seed: int, folder: Path, *, workers: int = 1) -> Rep
     with watching(place, sights, seed):
         run = load.run(plan, folder=folder, workers=workers)
     sights.after = scrape(place, 1)
-    during = [[each] for each in sights.during]
-    crosscheck = compare(VLLM, [sights.before], [sights.after], ledger([run]), during=during)
+    during = tuple((each,) for each in sights.during)
+    crosscheck = compare(VLLM, Scrapes(before=(sights.before,), during=during, after=(sights.after,)), ledger([run]))
     found = [Accusation(each.name, each.sentence) for each in crosscheck.disagreements]
     for accusations in (
         honesty.answers(run),

@@ -52,6 +52,8 @@ LIES = {
     "poses_as_gpu": {"simulated_gpu"},
 }
 """What each is accused of."""
+ALSO = {"counts_others": {"counters_during"}, "counts_double": {"counters_during"}, "fast_clock": {"buckets_tpot"}}
+"""What is true of it as well, and depends on the moments at which one looked."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def test_every_liar_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", LIES)
 def test_a_liar_is_accused_of_its_lie_and_of_nothing_else(reports: dict[str, Report], name: str) -> None:
     report = reports[name]
-    assert report.names == LIES[name], report.accusations
+    assert report.names - ALSO.get(name, set()) == LIES[name], report.accusations
 
 
 @pytest.mark.parametrize("name", HONEST)
