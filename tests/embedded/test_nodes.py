@@ -22,7 +22,7 @@ controlPlane:
   nodeLeaseDurationSeconds: 2
   nodeStatusUpdateSeconds: 1
   nodeMonitorPeriodSeconds: 1
-  nodeMonitorGracePeriodSeconds: 4
+  nodeMonitorGracePeriodSeconds: 8
   defaultNotReadyTolerationSeconds: 1
   defaultUnreachableTolerationSeconds: 1
 """
@@ -93,7 +93,7 @@ def pings(cluster: EmbeddedCluster, address: str) -> bool:
 def test_the_times_of_the_control_plane_are_in_the_traits(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
     times = cluster.traits.control_plane
     assert times is not None
-    assert times.node_monitor_grace_period_seconds == 4
+    assert times.node_monitor_grace_period_seconds == 8
     lease = kubectl.get("lease", "steady", "-n", "kube-node-lease")
     assert lease["spec"]["leaseDurationSeconds"] == 2
     pod = kubectl.get("pods", "-l", "app=web")[0]

@@ -21,7 +21,9 @@ from clusters.wait import until
 # What the holder does for a real node: a network with a route between pods, and a /run of its own.
 PREPARE = """
 mount -t tmpfs tmpfs /run && ip link set lo up && ip address add 172.30.0.1/32 dev lo
-echo 1 > /proc/sys/net/ipv4/ip_forward && exec "$@"
+echo 1 > /proc/sys/net/ipv4/ip_forward || exit 1
+"$@"  # not by exec: process 1 has to reap orphans, as the holder does, and the runtime does not
+exit $?
 """
 
 
@@ -168,6 +170,7 @@ def node(
         streaming=str(streaming_program(folder)),
         images=str(images_file(folder)),
         address="172.30.0.1",
+        shm=str(folder / "shm"),
         launch=str(programs / "bin" / "launch"),
         host_paths=(str(folder / "allowed"),),
         kubelet=str(folder / "kubelet"),
@@ -190,5 +193,5 @@ def node(
         with grpc.insecure_channel(f"unix:{folder / 's'}", most) as channel:
             yield Node(cri, folder, channel)
     finally:
-        child.stop()
+        child.stop(30)
     assert child.status() == 0, tail(folder / "log")
