@@ -164,6 +164,7 @@ def describe(
         launch=files.program("launch"),
         proc=str(run_folder / "proc"),
         sys=str(run_folder / "sys"),
+        shm=str(run_folder / f"{spec.name}.shm"),
         kubelet=str(KUBELET),
         gpus=gpus,
         address=address,

@@ -4,7 +4,8 @@ Place: `plan.py` fills in a Box, `container.py` runs bubblewrap with its argumen
 looks at the machine once; what it does not isolate: CPU, memory and system calls. It leaves all capabilities of the
 pod's user namespace to the launch program behind it, which takes on the container's rights (`launch.py`).
 
-A container's root is an empty tmpfs with the machine's system in it, read-only. `/proc/sys` needs a read-only bind of
+A container's root is a layer of its own (`layer.py`); where the kernel refuses one, an empty tmpfs with the machine's
+system in it, read-only. `/proc/sys` needs a read-only bind of
 its own: bubblewrap leaves it alone, and to a container that root started the kernel would let it write there as root.
 """
 
@@ -15,8 +16,8 @@ import msgspec
 
 from clusters.embedded.runtime.launch import Rights
 
-_TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_ETC = (
+TOP = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+ETC = (
     "alternatives",
     "ca-certificates",
     "ca-certificates.conf",
@@ -34,8 +35,8 @@ _ETC = (
     "ssl/certs",
     "ssl/openssl.cnf",
 )
-_FOLDERS = ("/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/var", "/var/cache", "/var/lib", "/var/log")
-_OPEN_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders inside the container
+FOLDERS = ("/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/var", "/var/cache", "/var/lib", "/var/log")
+OPEN_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - folders inside the container
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -49,17 +50,17 @@ class Mount(msgspec.Struct, frozen=True):
 class Box(msgspec.Struct, frozen=True):
     """What is around a container's process.
 
-    `root` is the folder that is its root, "" for an empty one with the machine's `system()` in it. `env` is all of its
-    environment. `mapped`: it needs a user namespace of its own, in which its ids stand for the one that the runtime
-    has. Masked paths, which must exist, read as nothing; `read_only` paths, which need not, cannot be written.
+    `root` is the folder that is its root, "" for an empty one; `system` are arguments for what is put into it. `env` is
+    all of its environment. `mapped`: it needs a user namespace of its own, in which its ids stand for the one that the
+    runtime has. Masked paths, which must exist, read as nothing; `read_only` paths, which need not, cannot be written.
     `joining` goes before a program that is to be under its limits. `cgroups`: where the container sees which folder of
     its own; None leaves it the machine's. `sys` becomes its /sys.
     """
 
-    system: tuple[str, ...]
     rights: Rights
     env: dict[str, str]
     mounts: tuple[Mount, ...]
+    system: tuple[str, ...] = ()
     devices: tuple[tuple[str, str], ...] = ()
     masked_files: tuple[str, ...] = ()
     masked_folders: tuple[str, ...] = ()
@@ -73,20 +74,27 @@ class Box(msgspec.Struct, frozen=True):
     sys: str = "/sys"
 
 
+def programs(root: Path = Path("/")) -> tuple[str, ...]:
+    """The arguments that put the machine's programs and libraries into a root of `base.py`, read-only."""
+    places = {name: root / name for name in TOP}
+    shown = [(str(place), f"/{name}") for name, place in places.items() if place.is_dir() and not place.is_symlink()]
+    return tuple(word for source, target in shown for word in ("--ro-bind", source, target))
+
+
 def system(root: Path = Path("/")) -> tuple[str, ...]:
-    """The arguments that put the machine's programs and libraries into a container, read-only.
+    """The arguments that put the machine's programs and libraries into an empty root, read-only.
 
     Links such as /bin -> usr/bin stay links, so merged and unmerged systems both work.
     """
     arguments: list[str] = []
-    for name in _TOP:
+    for name in TOP:
         place = root / name
         if place.is_symlink():
             arguments += ["--symlink", str(place.readlink()), f"/{name}"]
         elif place.is_dir():
             arguments += ["--ro-bind", str(place), f"/{name}"]
     arguments += ["--dir", "/etc"]
-    for name in _ETC:
+    for name in ETC:
         place = root / "etc" / name
         if place.exists():
             arguments += ["--ro-bind", str(place), f"/etc/{name}"]
@@ -128,7 +136,7 @@ def _way_to(path: str) -> list[str]:
 
 
 def _tree(box: Box) -> list[str]:
-    words = ["--bind", box.root, "/"] if box.root else _empty_root(box.system)
+    words = ["--bind", box.root, "/", *box.system] if box.root else _empty_root(box.system)
     words += ["--ro-bind", box.sys, "/sys", "--dev", "/dev", "--proc", "/proc"]
     words += ["--ro-bind", "/proc/sys", "/proc/sys", *_cgroups(box)]
     words += [] if box.mapped else ["--mqueue", "/dev/mqueue"]  # the user namespace around owns the IPC namespace
@@ -148,9 +156,9 @@ def _tree(box: Box) -> list[str]:
 
 def _empty_root(system: Sequence[str]) -> list[str]:
     words = ["--tmpfs", "/", *system]
-    for folder in _FOLDERS:
+    for folder in FOLDERS:
         words += ["--dir", folder]
-    for folder in _OPEN_FOLDERS:
+    for folder in OPEN_FOLDERS:
         words += ["--perms", "1777", "--dir", folder]
     return [*words, "--symlink", "/run", "/var/run"]
 

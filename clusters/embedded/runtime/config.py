@@ -30,6 +30,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         launch: the program that is the last step into a container.
         proc: a /proc whose settings may be written, for those that are a pod's own.
         sys: what containers have as their /sys.
+        shm: folder for the mounts of the pods' shared memory.
         gpus: what the device plugin offers; without devices there is no plugin.
         address: the node's address, on which GPU telemetry is served.
         faults: the file that tells which simulated GPUs have failed.
@@ -45,6 +46,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     streaming: str
     images: str
     launch: str
+    shm: str
     proc: str = "/proc"
     added_images: str | None = None
     sys: str = "/sys"

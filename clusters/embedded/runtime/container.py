@@ -60,6 +60,7 @@ class Container:
         pod: str,
         namespaces: Namespaces,
         launcher: Launcher,
+        base: Callable[[], Path],
         beside: int | None = None,
         folder: Path,
         log: Path | None,
@@ -70,12 +71,13 @@ class Container:
         """A container that is not started, from the CRI's ContainerConfig.
 
         `pod` and `namespaces` are its pod's id and namespaces, `folder` is its own, `group` its cgroup where there are
-        any; `now` is nanoseconds since 1970. It joins the PID namespace of the process `beside`, else it has its own.
+        any; `base` tells the root of those whose image names none; `now` is nanoseconds since 1970. It joins the PID
+        namespace of the process `beside`, else it has its own.
         """
         self.config, self.image, self.group = config, image, group
         self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
         self._namespaces, self._launcher, self._programs, self._now = namespaces, launcher, programs, now
-        self._beside, self._mounts = beside, ""
+        self._beside, self._mounts, self._base = beside, "", base
         self._log = LogFile(log, now)
         self.streams = Streams(self._log, stdin=config.stdin, once=config.stdin_once, tty=config.tty)
         self._process: Running | None = None
@@ -108,8 +110,7 @@ class Container:
         for name, text in self.plan.files.items():
             (self.folder / name).write_text(text)
         self._log.reopen()
-        if self.image.root:
-            self.plan = msgspec.structs.replace(self.plan, box=await self._rooted())
+        self.plan = msgspec.structs.replace(self.plan, box=self._rooted())
         tty = await terminal.make(self.folder / terminal.FOLDER) if self.config.tty else None
         self._process, info, report = self._spawn(tty)
         self._watch = asyncio.create_task(self._follow(self._process))
@@ -117,6 +118,7 @@ class Container:
         await self._set_up(info)
         with os.fdopen(report, "rb") as told:
             said = await asyncio.to_thread(told.read)
+        layer.release(self.folder)  # it has the layer as its root now, and the others of the node need not see it
         if said != b".":  # it is told when the program is not executed, and nothing when there was no step to it
             await self._exited.wait()
             self._fail(said.decode(errors="replace").removeprefix("."))
@@ -165,12 +167,12 @@ class Container:
     @property
     def in_memory(self) -> int:
         """Bytes of files in its root, where that is in memory."""
-        return written(self._root) if self.init and not self.image.root else 0
+        return written(self._root) if self.init and not self.plan.box.root else 0
 
     @property
     def written(self) -> int:
         """Bytes that it has written outside of volumes."""
-        return layer.size(self.folder) if self.image.root else self.in_memory
+        return layer.size(self.folder) if self.plan.box.root else self.in_memory
 
     @property
     def _root(self) -> Path:
@@ -200,18 +202,19 @@ class Container:
         """Removes its files, but not its log, which is the kubelet's to remove."""
         if self.config.tty:
             await terminal.remove(self.folder / terminal.FOLDER)
-        if self.image.root:
-            await layer.remove(self.folder)
+        layer.release(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.group:
             self.group.remove()
 
-    async def _rooted(self) -> bubblewrap.Box:
+    def _rooted(self) -> bubblewrap.Box:
         """Its box with a layer of its own over the image's root; where there can be none, with that read-only."""
-        made = await layer.make(self.image.root, self.folder)
-        if made:
-            return msgspec.structs.replace(self.plan.box, root=str(made))
-        return msgspec.structs.replace(self.plan.box, root="", system=layer.entries(Path(self.image.root)))
+        own = self.image.root
+        if made := layer.make(Path(own) if own else self._base(), self.folder):
+            system = () if own else bubblewrap.programs()
+        else:
+            system = layer.entries(Path(own)) if own else bubblewrap.system()
+        return msgspec.structs.replace(self.plan.box, root=str(made or ""), system=system)
 
     def _spawn(self, tty: Terminal | None) -> tuple[Running, int, int]:
         """Starts it; returns it, what bubblewrap tells of itself and what the launcher reports."""

@@ -1,18 +1,18 @@
-"""The root of a container whose image names a root folder: that folder below a layer of the container's own.
+"""The root of a container: the root folder of its image, or the node's `base.py`, below a layer of its own.
 
-Place: `container.py` makes one when such a container starts, in the node's mount namespace, and removes it with the
-container; `bubblewrap.py` shows it. Limits: overlayfs, which an ordinary user may mount since Linux 5.11 and not on
-every file system; where it is refused, the image's entries are shown read-only below an empty root.
+Place: `container.py` makes one when a container starts, in the node's mount namespace, and takes it away there once
+the container has it; `bubblewrap.py` shows it. Limits: overlayfs, which an ordinary user may mount since Linux 5.11 and
+not on every file system; where it is refused, the entries of the image or of the machine are shown read-only below an
+empty root.
 """
 
-import asyncio
 import contextlib
 import logging
 import os
 from collections import deque
 from pathlib import Path
 
-from clusters.process import CommandFailed, run
+from clusters.embedded.runtime import mounts
 
 FOLDER = "root"
 """Where the layer is mounted, in the container's own folder."""
@@ -21,7 +21,7 @@ _OPENED = ("etc", "var")  # shown entry by entry, for the runtime has files to a
 _MOST_LINKS = 40  # as the kernel follows, see path_resolution(7)
 
 
-async def make(root: str, folder: Path) -> Path | None:
+def make(root: Path, folder: Path) -> Path | None:
     """Mounts a layer over `root` in the container's `folder`, and returns where; None where the kernel refuses.
 
     `/var/run` becomes a link to /run in it, which is where the runtime mounts what is asked for in either.
@@ -29,24 +29,24 @@ async def make(root: str, folder: Path) -> Path | None:
     upper, merged = folder / "upper", folder / FOLDER
     for place in (upper, folder / "work", merged):
         place.mkdir(parents=True)
-    upper.chmod(Path(root).stat().st_mode & 0o7777)
-    if inside(Path(root), "/var/run") != "/run" and inside(Path(root), "/var") == "/var":
+    upper.chmod(root.stat().st_mode & 0o7777)
+    if inside(root, "/var/run") != "/run" and inside(root, "/var") == "/var":
         (upper / "var").mkdir(mode=0o755)
         (upper / "var" / "run").symlink_to("/run")
-    options = f"lowerdir={root},upperdir=upper,workdir=work,userxattr"  # the last: trusted ones are for root only
-    mount = ["mount", "-t", "overlay", "-o", options, "gpulab", str(merged)]
     try:
-        await asyncio.to_thread(run, mount, cwd=folder)
-    except CommandFailed as error:
-        logging.warning("the root folder %s is shown read-only: %s", root, error.output.strip())
+        mounts.overlay(root, upper, folder / "work", merged)
+    except OSError as error:
+        logging.warning("there is no layer over %s: %s", root, error.strerror)
         return None
     return merged
 
 
-async def remove(folder: Path) -> None:
-    """Takes the layer in a container's folder away; one that is not there is no error."""
-    with contextlib.suppress(CommandFailed):
-        await asyncio.to_thread(run, ["umount", "--lazy", str(folder / FOLDER)])
+def release(folder: Path) -> None:
+    """Takes the layer in a container's folder from the node's mounts; the container's own stay while it runs.
+
+    One that is not there is no error.
+    """
+    mounts.remove(folder / FOLDER)
 
 
 def size(folder: Path) -> int:

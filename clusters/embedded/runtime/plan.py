@@ -45,7 +45,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     `joining`, `cgroups` and `sys`: as in Box.
     """
 
-    system: tuple[str, ...]
     hostname: str
     folder: Path
     pod_files: dict[str, Path]
@@ -87,7 +86,6 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     refuse_ways_out(name, asked)
     taken = {mount.target for mount in asked}
     box = Box(
-        system=around.system,
         rights=rights,
         env=terminal_type(config) | environment(image.env, envs, around.hostname, who.uid, who.home),
         mounts=tuple([mount for mount in own if mount.target not in taken] + asked),

@@ -20,14 +20,19 @@ from clusters.embedded.runtime.namespaces import Namespaces
 _POD, _NODE = 0, 2  # NamespaceMode of the CRI
 _OF_NETWORK = re.compile(r"net(\.[\w-]+)+")  # sysctls that each network namespace has of its own
 _OF_IPC = re.compile(r"kernel\.(shm\w+|msg\w+|sem)|fs\.mqueue\.\w+")  # and each IPC namespace
+_SHORT = 16  # digits of an id that are enough to tell the pods of a node apart
 _SHM = 64 << 20  # bytes, as everywhere
 
 
 class Sandbox:
-    """One pod: `config` as the kubelet gave it; times in nanoseconds since 1970; no address on the node's network."""
+    """One pod: `config` as the kubelet gave it; times in nanoseconds since 1970; no address on the node's network.
 
-    def __init__(self, id_: str, config: Message, folder: Path, address: str | None, created: int) -> None:
-        self.id, self.config, self.folder, self.address, self.created = id_, config, folder, address, created
+    `shm` is its shared memory: a mount with a short path, for each of the node's is read at each start of a container.
+    """
+
+    def __init__(self, id_: str, config: Message, folder: Path, shm: Path, created: int) -> None:
+        self.id, self.config, self.folder, self.shm, self.created = id_, config, folder, shm, created
+        self.address: str | None = None
         self.ready = True
         self.namespaces = Namespaces({})
         self.pause: Container | None = None
@@ -49,11 +54,6 @@ class Sandbox:
         return self.pause.init if self.pause else None
 
     @property
-    def shm(self) -> Path:
-        """Its shared memory."""
-        return self.folder / "shm"
-
-    @property
     def files(self) -> dict[str, Path]:
         """Files that every container of the pod has: path in the container -> file."""
         return {"/etc/hostname": self.folder / "hostname", "/etc/resolv.conf": self.folder / "resolv.conf"}
@@ -71,15 +71,17 @@ class Sandboxes:
         address: str,
         programs: dict[str, str],
         proc: Path,
+        shm: Path,
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
         """Keeps the pods' files below `folder`.
 
-        `node` and `address` are the node's; `programs` are the paths of ip, nft and unshare; `proc` as in NodeConfig;
-        `now` is in nanoseconds.
+        `node` and `address` are the node's; `programs` are the paths of ip, nft and unshare; `proc` and `shm`
+        as in NodeConfig; `now` is in nanoseconds.
         """
-        self._folder, self._addresses, self._node, self._proc = folder, addresses, node, proc
+        self._folder, self._addresses, self._node = folder, addresses, node
+        self._proc, self._shm = proc, shm
         self._address = address
         self._programs, self._new_id, self._now = programs, new_id, now
         self._pods: dict[str, Sandbox] = {}
@@ -94,14 +96,14 @@ class Sandboxes:
         """
         refuse_unsupported(config)
         on_node = config.linux.security_context.namespace_options.network == _NODE
-        pod = Sandbox(self._new_id(), config, self._folder, None, self._now())
-        pod.folder = self._folder / pod.id
+        id_ = self._new_id()
+        pod = Sandbox(id_, config, self._folder / id_, self._shm / id_[:_SHORT], self._now())
         pod.folder.mkdir(parents=True)
         try:
             if config.log_directory:
                 Path(config.log_directory).mkdir(parents=True, exist_ok=True)
             pod.config.hostname = config.hostname or self._node
-            pod.shm.mkdir()
+            pod.shm.mkdir(parents=True)
             mounts.tmpfs(pod.shm, _SHM)
             (pod.folder / "hostname").write_text(f"{pod.hostname}\n")
             (pod.folder / "resolv.conf").write_text(resolv_conf(config.dns_config))
@@ -136,8 +138,7 @@ class Sandboxes:
         if pod is not None:
             for container in pod.containers.values():
                 await container.forget()
-            mounts.remove(pod.shm)
-            shutil.rmtree(pod.folder, ignore_errors=True)
+            self._free(pod)
 
     def find(self, id_: str) -> Sandbox:
         """The pod with this id.
@@ -207,8 +208,12 @@ class Sandboxes:
         if pod.address:
             self._addresses.give_back(pod.address)
         pod.namespaces.close()
+        self._free(pod)
+
+    def _free(self, pod: Sandbox) -> None:
         mounts.remove(pod.shm)
-        shutil.rmtree(pod.folder, ignore_errors=True)
+        for folder in (pod.shm, pod.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def resolv_conf(dns: Message) -> str:

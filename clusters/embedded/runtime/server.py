@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import grpc
@@ -23,7 +23,7 @@ from clusters import process
 from clusters.api import SpecError
 from clusters.embedded import cgroups, protos
 from clusters.embedded.runtime import (
-    bubblewrap,
+    base,
     errors,
     gpus,
     images,
@@ -63,7 +63,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     os.umask(0o022)  # the containers inherit it
     programs = {name: spawn.find(name) for name in _PROGRAMS}
     state = Path(config.state)
-    _empty(state / "pods", state / "containers")
+    _empty(state / "pods", state / "containers", Path(config.shm))
     cgroups.renew(config.limits)  # a runtime before this one has left its own, whose containers ended with it
     api = protos.load(Path(config.descriptors) / "cri.binpb")
     known = images.load(Path(config.images), Path(config.added_images) if config.added_images else None)
@@ -74,6 +74,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         address=config.address,
         programs=programs,
         proc=Path(config.proc),
+        shm=Path(config.shm),
         new_id=lambda: secrets.token_hex(32),
         now=time.time_ns,
     )
@@ -83,7 +84,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         config,
         known,
         pods,
-        system=bubblewrap.system(),
+        base=cache(partial(_base, state / "base")),
         users=namespaces.users(Path("/proc/self/uid_map").read_text()),
         launcher=Launcher(Path(config.launch)),
         programs=programs,
@@ -120,6 +121,13 @@ def _empty(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, mode=0o700)
+
+
+def _base(place: Path) -> Path:
+    """Where the root of containers without one of their image's is, made anew."""
+    shutil.rmtree(place, ignore_errors=True)
+    base.make(place)
+    return place
 
 
 def _begin(part: Coroutine[None, None, None], stop: asyncio.Event) -> asyncio.Task[None]:

@@ -4,6 +4,7 @@
 Place: `server.py` serves the two services. Limits: there are no checkpoints, which answer UNIMPLEMENTED.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,6 +29,9 @@ from clusters.embedded.runtime.stats import Rate, Statistics
 from clusters.embedded.runtime.streaming import Helper, Streaming
 
 NAME, VERSION = "gpulab", "0.1.0"
+_STARTS = 2
+"""Containers of a node that start at a time. A start is a row of mounts, which the kernel makes one at a time on the
+whole machine: hundreds that wait for each other take longer than one after the other."""
 
 
 class RuntimeService(Events, Streaming, Statistics):
@@ -40,7 +44,7 @@ class RuntimeService(Events, Streaming, Statistics):
         images: Images,
         pods: Sandboxes,
         *,
-        system: tuple[str, ...],
+        base: Callable[[], Path],
         users: Literal["real", "mapped"],
         launcher: Launcher,
         programs: dict[str, str],
@@ -48,10 +52,11 @@ class RuntimeService(Events, Streaming, Statistics):
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
-        """`system` and `users` as in plan.Surroundings; `programs` are paths; `now` is nanoseconds since 1970."""
+        """`base`, `programs` and `now` as in Container, `users` as in plan.Surroundings."""
         self._users, self._launcher = users, launcher
         self._api, self._config, self._images, self._pods = api, config, images, pods
-        self._system, self._programs = system, programs
+        self._base, self._programs = base, programs
+        self._starting = asyncio.Semaphore(_STARTS)
         self._rate = Rate()
         self._no_cgroups = () if Path("/sys/fs/cgroup").is_dir() else None
         self._helper, self._new_id, self._now = helper, new_id, now
@@ -130,7 +135,8 @@ class RuntimeService(Events, Streaming, Statistics):
         container = self._pods.container(request.container_id)
         if not self._pods.find(container.pod).ready:
             raise Refused(f"pod sandbox {container.pod!r} is stopped, so no container can be started in it")
-        await container.start()
+        async with self._starting:
+            await container.start()
         self._tell(container, self._api.CONTAINER_STARTED_EVENT)
         return self._api.StartContainerResponse()
 
@@ -208,6 +214,7 @@ class RuntimeService(Events, Streaming, Statistics):
             pod=pod.id,
             namespaces=pod.namespaces,
             launcher=self._launcher,
+            base=self._base,
             beside=beside,
             folder=folder,
             log=Path(pod.config.log_directory, config.log_path) if config.log_path else None,
@@ -230,7 +237,6 @@ class RuntimeService(Events, Streaming, Statistics):
         logs = [Path(pod.config.log_directory)] if pod.config.log_directory else []
         named = [mount.image.image for mount in config.mounts if mount.image.image]
         return Surroundings(
-            system=self._system,
             hostname=pod.hostname,
             folder=folder,
             pod_files=pod.files,

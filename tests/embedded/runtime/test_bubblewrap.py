@@ -32,9 +32,9 @@ def test_the_whole_list_of_a_plain_container() -> None:
     )
 
 
-def test_a_root_of_its_own_replaces_the_machines_system() -> None:
+def test_a_root_of_its_own_replaces_the_empty_one() -> None:
     assert " ".join(arguments(box(root="/layer"), 7)) == (
-        "--die-with-parent --new-session --unshare-pid --userns2 7 --bind /layer / "
+        "--die-with-parent --new-session --unshare-pid --userns2 7 --bind /layer / --ro-bind /usr /usr "
         "--ro-bind /sys /sys --dev /dev --proc /proc --ro-bind /proc/sys /proc/sys --mqueue /dev/mqueue"
     )
 

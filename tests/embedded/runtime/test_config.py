@@ -19,6 +19,7 @@ CONFIG = NodeConfig(
     streaming="/s",
     images="/i",
     launch="/la",
+    shm="/sh",
     gpus=assign([NodeSpec("n", gpus=Gpus("NVIDIA-H200", 1, mig=Mig("1g.18gb", 2)))], ())[0],
 )
 

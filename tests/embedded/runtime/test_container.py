@@ -3,12 +3,14 @@
 import asyncio
 import os
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from clusters.embedded.runtime.bubblewrap import Box, system
+from clusters.embedded.runtime import base
+from clusters.embedded.runtime.bubblewrap import Box
 from clusters.embedded.runtime.container import Container, State
 from clusters.embedded.runtime.errors import Refused
 from clusters.embedded.runtime.images import Image
@@ -26,8 +28,13 @@ def launcher(programs: Path) -> Launcher:
     return Launcher(programs / "bin" / "launch")
 
 
+def built(place: Path) -> Path:
+    base.make(place)
+    return place
+
+
 def container(folder: Path, command: str, launcher: Launcher) -> Container:
-    box = Box(system(), Rights(), {"PATH": "/usr/bin:/bin"}, (), mapped=True)
+    box = Box(Rights(), {"PATH": "/usr/bin:/bin"}, (), mapped=True)
     plan = Plan(box, ("sh", "-c", command), 15, {})
     programs = {name: find(name) for name in ("bwrap", "nice", "nsenter")}
     return Container(
@@ -38,6 +45,7 @@ def container(folder: Path, command: str, launcher: Launcher) -> Container:
         pod="p",
         namespaces=Namespaces({"user": os.open("/proc/self/ns/user", os.O_RDONLY)}),
         launcher=launcher,
+        base=partial(built, folder / "base"),
         folder=folder / "own",
         log=folder / "log",
         group=None,

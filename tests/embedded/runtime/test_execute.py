@@ -18,7 +18,7 @@ ENTER = "nsenter --target=42 --user --preserve-credentials --mount --net --pid -
 def test_a_command_enters_with_the_rights_of_the_container(tmp_path: Path) -> None:
     (tmp_path / "launch").write_text("the program")
     launcher = Launcher(tmp_path / "launch")
-    box = Box((), Rights(7, 8, (9,), ("CAP_CHOWN",), b"code"), {"A": "1"}, (), cwd="/app")
+    box = Box(Rights(7, 8, (9,), ("CAP_CHOWN",), b"code"), {"A": "1"}, (), cwd="/app")
     words = entering(box, 42, ["ls", "-l"], "nsenter", launcher)
     rights = '{"uid": 7, "gid": 8, "groups": [9], "capabilities": 1, "filter": "Y29kZQ==", '
     settings = rights + '"directory": "/app", "variables": 1, "terminal": false, "report": 0}'

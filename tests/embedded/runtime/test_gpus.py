@@ -59,6 +59,7 @@ def config(folder: Path, offer: Offer) -> NodeConfig:
         images="",
         streaming="",
         launch="",
+        shm="",
         kubelet=str(folder),
         gpus=offer,
         faults=str(faults.file(folder, "n")),

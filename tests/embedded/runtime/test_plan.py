@@ -29,7 +29,6 @@ IMAGE = Image("vllm:1", "sha256:0", ("serve",), ("--help",), {"A": "image", "B":
 
 def around(tmp_path: Path) -> Surroundings:
     return Surroundings(
-        system=(),
         hostname="web",
         folder=tmp_path,
         pod_files={"/etc/hostname": Path("/p/hostname")},
