@@ -145,9 +145,7 @@ def describe(
     for folder in (state, paths.kubelet, paths.logs, state / "containers"):
         folder.mkdir(mode=0o700)
     address = network.node_address(index)
-    user, group = f"system:node:{spec.name}", "system:nodes"
-    client = files.client(f"kubelet-{spec.name}", user, [group])
-    serving = files.authority.issue(f"kubelet-{spec.name}-serving", user, [group], hosts=[spec.name, address])
+    client, serving = _credentials(files, spec.name, address)
     config = kubelet_config(address, paths, files.authority.cert, serving, spec) | kubelet_times(cluster.control_plane)
     config_file = write_private(state / "kubelet.json", json.dumps(config).encode())
     runtime = NodeConfig(
@@ -179,6 +177,13 @@ def describe(
     ]
     job = Job(runtime, tuple(kubelet), str(paths.kubelet), str(files.state / RESTARTS))
     return write_private(state / "node.json", msgspec.json.encode(job))
+
+
+def _credentials(files: Files, node: str, address: str) -> tuple[Path, Pair]:
+    """A kubelet's kubeconfig, and the certificate that it serves with."""
+    user, groups = f"system:node:{node}", ["system:nodes"]
+    serving = files.authority.issue(f"kubelet-{node}-serving", user, groups, hosts=[node, address])
+    return files.client(f"kubelet-{node}", user, groups), serving
 
 
 async def hold(config: NodeConfig, kubelet: Sequence[str], folder: Path, restarts: Path) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clusters.embedded.protos import Message
 from clusters.embedded.runtime import hostports, mounts, namespaces, network
+from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.container import Container
 from clusters.embedded.runtime.errors import NotFound, Refused
 from clusters.embedded.runtime.namespaces import Namespaces
@@ -66,23 +67,17 @@ class Sandboxes:
         self,
         folder: Path,
         addresses: network.Addresses,
+        config: NodeConfig,
         *,
-        node: str,
-        address: str,
         programs: dict[str, str],
-        proc: Path,
-        shm: Path,
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
         """Keeps the pods' files below `folder`.
 
-        `node` and `address` are the node's; `programs` are the paths of ip, nft and unshare; `proc` and `shm`
-        as in NodeConfig; `now` is in nanoseconds.
+        `config` is the node's; `programs` are the paths of ip, nft and unshare; `now` is in nanoseconds.
         """
-        self._folder, self._addresses, self._node = folder, addresses, node
-        self._proc, self._shm = proc, shm
-        self._address = address
+        self._folder, self._addresses, self._config = folder, addresses, config
         self._programs, self._new_id, self._now = programs, new_id, now
         self._pods: dict[str, Sandbox] = {}
 
@@ -97,12 +92,12 @@ class Sandboxes:
         refuse_unsupported(config)
         on_node = config.linux.security_context.namespace_options.network == _NODE
         id_ = self._new_id()
-        pod = Sandbox(id_, config, self._folder / id_, self._shm / id_[:_SHORT], self._now())
+        pod = Sandbox(id_, config, self._folder / id_, Path(self._config.shm) / id_[:_SHORT], self._now())
         pod.folder.mkdir(parents=True)
         try:
             if config.log_directory:
                 Path(config.log_directory).mkdir(parents=True, exist_ok=True)
-            pod.config.hostname = config.hostname or self._node
+            pod.config.hostname = config.hostname or self._config.name
             pod.shm.mkdir(parents=True)
             mounts.tmpfs(pod.shm, _SHM)
             (pod.folder / "hostname").write_text(f"{pod.hostname}\n")
@@ -147,7 +142,7 @@ class Sandboxes:
             NotFound: there is none.
         """
         if id_ not in self._pods:
-            raise NotFound(f"no pod sandbox {id_!r} on node {self._node!r}")
+            raise NotFound(f"no pod sandbox {id_!r} on node {self._config.name!r}")
         return self._pods[id_]
 
     def all(self) -> list[Sandbox]:
@@ -163,7 +158,7 @@ class Sandboxes:
         for pod in self._pods.values():
             if id_ in pod.containers:
                 return pod.containers[id_]
-        raise NotFound(f"no container {id_!r} on node {self._node!r}")
+        raise NotFound(f"no container {id_!r} on node {self._config.name!r}")
 
     async def remove_container(self, id_: str) -> None:
         """Kills a container and forgets it; one that is gone is no error."""
@@ -189,7 +184,7 @@ class Sandboxes:
 
         made = namespaces.make(
             pod.hostname,
-            {str(setting(name, self._proc)): value for name, value in settings.items()},
+            {str(setting(name, Path(self._config.proc))): value for name, value in settings.items()},
             shared=shared,
             attach=attach,
             commands=network.pod_side(address) if address else "",
@@ -198,7 +193,7 @@ class Sandboxes:
         ports = hostports.wanted(pod.config.port_mappings)
         if address and ports:
             try:
-                hostports.open_(pod.id, address, self._address, ports, nft=self._programs["nft"])
+                hostports.open_(pod.id, address, self._config.address, ports, nft=self._programs["nft"])
             except BaseException:
                 made.close()
                 raise

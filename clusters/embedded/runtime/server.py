@@ -70,11 +70,8 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     pods = Sandboxes(
         state / "pods",
         network.Addresses(config.pods),
-        node=config.name,
-        address=config.address,
+        config,
         programs=programs,
-        proc=Path(config.proc),
-        shm=Path(config.shm),
         new_id=lambda: secrets.token_hex(32),
         now=time.time_ns,
     )
