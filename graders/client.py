@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from graders.connection import Connection, Flight
 from graders.plan import Plan, encode_request
 from graders.process import die_with_parent
 from graders.samples import Sample
+from graders.tls import TlsTransport, client_context
 from graders.watch import Watch, hurry
 
 RETRY_SECONDS = 0.1
@@ -56,6 +58,7 @@ class Client:
         self.flying: set[Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
         self.opened = 0
+        self.tls = client_context(job.plan.target.tls) if job.plan.target.tls else None
         self.over = asyncio.Event()
         self.t0 = 0.0
         self.watch = Watch(job.plan, job.worker, loop, clock, self.sweep)
@@ -154,9 +157,19 @@ class Client:
             self.idle.append(connection)
 
     async def _connect(self) -> Connection:
-        target = self.plan.target
+        target, connection = self.plan.target, Connection(self)
         async with asyncio.timeout(self.plan.timeouts.connect):
-            _, connection = await self.loop.create_connection(lambda: Connection(self), target.host, target.port)
+            if target.tls is None or self.tls is None:
+                await self.loop.create_connection(lambda: connection, target.host, target.port)
+                return connection
+            name = target.tls.name or target.host
+            layer = TlsTransport(connection, self.tls, name, self.clock, self.loop.create_future())
+            await self.loop.create_connection(lambda: layer, target.host, target.port)
+            try:
+                await layer.established
+            except BaseException:
+                layer.abort()
+                raise
         return connection
 
     async def _open(self, flight: Flight) -> None:
@@ -165,6 +178,10 @@ class Client:
         except TimeoutError:
             self.opened -= 1
             self.finish(flight, self.clock(), f"not connected after {self.plan.timeouts.connect:g} s")
+        except ssl.SSLError as error:
+            self.opened -= 1
+            why = getattr(error, "verify_message", None) or error.reason
+            self.finish(flight, self.clock(), "TLS handshake failed", detail=why)
         except OSError as error:
             self.opened -= 1
             refused = isinstance(error, ConnectionRefusedError)

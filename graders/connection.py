@@ -33,6 +33,19 @@ class Owner(Protocol):
         """A connection is gone."""
 
 
+class Wire(Protocol):
+    """What a connection needs of its transport."""
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes."""
+
+    def abort(self) -> None:
+        """Closes at once."""
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+
+
 class Flight:
     """One request on its way; what `Sample` says, while it is not known yet."""
 
@@ -65,16 +78,16 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, client: "Owner") -> None:
         self.client, self.clock = client, client.clock
-        self.transport: asyncio.Transport
+        self.transport: Wire
         self.framer = Framer()
         self.flight: Flight | None = None
         self.used = self.dropped = self.chunked = False
         self.looked = 0
         self.freed = self.clock()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport | Wire) -> None:
         """The connection stands."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are of no asyncio class
+        self.transport = cast(Wire, transport)  # uvloop's transports are of no asyncio class
 
     def send(self, flight: Flight) -> None:
         """Sends a request."""
@@ -83,9 +96,10 @@ class Connection(asyncio.Protocol):
         flight.sent = self.clock()
         self.transport.write(self.client.encoded[flight.index])
 
-    def data_received(self, data: bytes) -> None:
-        """Keeps a read with its time; the last one of an answer frees the connection."""
-        now = self.clock()
+    def data_received(self, data: bytes, now: float | None = None) -> None:
+        """Keeps a read with its time, which TLS took before; the last one of an answer frees the connection."""
+        if now is None:
+            now = self.clock()
         flight = self.flight
         if flight is None:
             self.drop()

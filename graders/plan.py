@@ -1,9 +1,10 @@
 """What a measurement will do, complete before the clock starts: target, requests, schedule, phases, time-outs.
 
-Place: lab checks build a `Plan`, `load.run` carries it out, the record keeps it whole. Limits: one target, HTTP/1.1
-without TLS, POST only.
+Place: lab checks build a `Plan`, `load.run` carries it out, the record keeps it whole. Limits: one target, HTTP/1.1,
+POST only.
 """
 
+import ssl
 from itertools import pairwise
 
 import msgspec
@@ -13,17 +14,45 @@ from graders.errors import HarnessError
 from graders.streaming import Asked
 
 
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """How an https target is trusted.
+
+    `authority`: PEM text of the certificates to trust, None for this machine's own; `verify`: False trusts anyone, for
+    certificates that nobody signed; `name`: what the certificate must be made out to, None for the target's host.
+    """
+
+    authority: str | None = None
+    verify: bool = True
+    name: str | None = None
+
+    def mistake(self) -> str | None:
+        """What makes this impossible, or None."""
+        if self.authority is None:
+            return None
+        if not self.verify:
+            return "its TLS names an authority, and is told to verify nothing"
+        try:
+            ssl.create_default_context(cadata=self.authority)
+        except (ssl.SSLError, ValueError):
+            return "its TLS authority is no PEM text of certificates"
+        return None
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where requests go. `host` is an IP address, so that no name is looked up while measuring."""
+    """Where requests go. `host` is an IP address, so that no name is looked up while measuring; `tls` None is http."""
 
     host: str
     port: int
     path: str = "/v1/completions"
     headers: dict[str, str] = {}
+    tls: Tls | None = None
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds after which a request has failed, each from the start of its phase; `total` from sending."""
+    """Seconds after which a request has failed, each from the start of its phase.
+
+    `connect` with the TLS handshake; `first_byte` and `total` from sending; `between_reads` from the read before.
+    """
 
     connect: float = 5.0
     first_byte: float = 60.0
@@ -81,6 +110,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def mistake(self) -> str | None:
         """What makes this plan impossible, or None."""
         streams, times = self.schedule.streams, self.schedule.times
+        if self.target.tls and (mistake := self.target.tls.mistake()):
+            return mistake
         if self.window <= 0 or self.ramp < 0 or self.drain < 0:
             return f"ramp, window and drain are {self.ramp:g}, {self.window:g} and {self.drain:g} s"
         count = len(self.requests)

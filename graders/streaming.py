@@ -147,7 +147,7 @@ def parse(reads: Sequence[tuple[float, bytes]], *, closed: bool = False) -> Stre
     elif not framer.ended and framer.fault is None:
         framer.fault = "the answer is not complete"
     faults = [framer.fault] if framer.fault else []
-    encoding = framer.headers.get("content-encoding", "identity")
+    encoding = framer.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":
         faults.append(f"the answer is compressed with {encoding}, which was not asked for")
     elif framer.status is not None and framer.status != 200:

@@ -14,13 +14,12 @@ import msgspec
 import pytest
 
 from clusters.wait import until
-from graders import arrivals, load, workload
+from graders import arrivals, load, workers, workload
 from graders.arrivals import Schedule
-from graders.diagnosis import Health
 from graders.errors import HarnessError, InfrastructureError
 from graders.plan import Plan, Request, Target, Timeouts, encode_request
 from graders.process import Child
-from graders.samples import FORMAT, Run, Sample
+from graders.samples import FORMAT, Run
 from graders.streaming import Asked
 
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
@@ -205,7 +204,7 @@ def test_a_worker_that_cannot_start_is_the_labs_infrastructure(folder: Path) -> 
 def test_a_worker_that_is_done_and_gone_between_two_looks_is_done(tmp_path: Path) -> None:
     with Child(["echo", "done"], log=tmp_path / "log") as child:
         child.status(5)
-        assert load._is_done(child, 0.0)
+        assert workers._is_done(child, 0.0)
     with Child(["sh", "-c", "read line; echo done"], log=tmp_path / "log") as child:
         hear = child.hear
 
@@ -216,7 +215,7 @@ def test_a_worker_that_is_done_and_gone_between_two_looks_is_done(tmp_path: Path
             return None
 
         child.hear = miss_the_first  # type: ignore[method-assign]
-        assert load._is_done(child, 0.1)
+        assert workers._is_done(child, 0.1)
 
 
 def test_an_interrupt_leaves_no_worker(stub: Stub, folder: Path) -> None:
@@ -262,64 +261,6 @@ def processes_of(folder: Path) -> list[int]:
         if b"graders.client" in argv and any(str(folder).encode() in each for each in argv):
             found.append(int(place.parent.name))
     return found
-
-
-def fake_run(schedule: Schedule, lateness: float, **health: Any) -> Run:
-    """A run of requests that were sent `lateness` late and refused."""
-    fields: dict[str, Any] = {"cpu": 1.0, "wall": 10.0, "lags": (0.0,), "ran_out": 0, **health}
-    worker = Health(worker=0, pauses=(), uvloop=True, scheduling="normal", **fields)
-    plan = plan_for(Target(host="::1", port=1), schedule, requests(len(schedule.times)), window=10.0)
-    samples = [
-        Sample(index=index, planned=time, started=time + lateness, end=time + lateness, failure="connection refused")
-        for index, time in enumerate(schedule.times)
-    ]
-    return Run(plan, 0.0, 0.0, (worker,), tuple(samples))
-
-
-@pytest.mark.parametrize(
-    ("run", "bounds", "said"),
-    [
-        (fake_run(arrivals.constant(10, 10), 0.001), {"ttft": 0.01}, []),
-        (fake_run(arrivals.constant(10, 10), 0.02), {"ttft": 0.5}, []),
-        (fake_run(arrivals.constant(10, 10), 0.02), {}, []),
-        (
-            fake_run(arrivals.constant(10, 10), 0.02),
-            {"ttft": 0.2},
-            [
-                "1 % of the requests were 20.0 ms late or more, where 10.0 ms are allowed; "
-                "free cores for it, or use fewer streams"
-            ],
-        ),
-        (
-            fake_run(arrivals.constant(10, 10), 0.0, lags=(0.0, 0.03)),
-            {"tpot": 0.001},
-            [
-                "1 % of the looks at the sockets were 30.0 ms late or more, where 2.0 ms are allowed; "
-                "free cores for it, or use fewer streams"
-            ],
-        ),
-        (
-            fake_run(arrivals.constant(10, 10), 0.0, cpu=9.0),
-            {},
-            ["a worker used 90 % of a core, where 70 % are allowed; use more workers, or fewer streams"],
-        ),
-        (
-            fake_run(arrivals.constant(10, 10), 0.5),
-            {"ttft": 20.0},
-            [
-                "9.50 requests/s were sent in the window, where 10.00 were planned; use more workers, or free cores",
-                "arrivals had a dispersion of 0.26, where 0.00 was planned; use more workers, or free cores",
-            ],
-        ),
-        (
-            fake_run(arrivals.constant(10, 10), 0.0, ran_out=2),
-            {},
-            ["2 streams had no request left before the window ended; give the plan more requests"],
-        ),
-    ],
-)
-def test_a_client_that_is_the_bottleneck_says_why(run: Run, bounds: dict[str, float], said: list[str]) -> None:
-    assert run.client_limits(**bounds) == said
 
 
 @pytest.mark.parametrize(

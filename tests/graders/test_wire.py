@@ -1,0 +1,177 @@
+"""What can happen to a connection, with real sockets: TLS and its refusals, each phase's time-out, a starved client."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graders import arrivals, workers, workload
+from graders.arrivals import Schedule
+from graders.errors import HarnessError
+from graders.floor import certificate
+from graders.plan import Plan, Target, Timeouts, Tls
+from graders.process import Child
+from graders.samples import Run
+
+TOKENS = 15
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+ONCE = Schedule(kind="constant", times=(0.0,))
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificate(tmp_path_factory.mktemp("wire"))
+
+
+@contextlib.contextmanager
+def null_server(folder: Path, *pem: Path) -> Iterator[int]:
+    argv = [sys.executable, "-m", "graders.null_server", "0.004", *map(str, pem)]
+    with Child(argv, log=folder / "null.log") as child:
+        yield int(child.hear(20) or 0)
+
+
+@contextlib.contextmanager
+def scripted(*said: bytes) -> Iterator[int]:
+    """A server that says all of this, a piece per connection, whatever it is asked, and then keeps still."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as open_sockets:
+
+        def serve() -> None:
+            for piece in said:
+                connection = open_sockets.enter_context(listener.accept()[0])
+                connection.recv(65536)
+                connection.sendall(piece)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def plan_for(port: int, schedule: Schedule, *, tls: Tls | None = None, count: int = 1, **more: Any) -> Plan:
+    asked = workload.completions(
+        seed=1, count=count, ids=range(100, 9000), prompt_tokens=8, output_tokens=TOKENS, model="m"
+    )
+    fields: dict[str, Any] = {"window": 0.3, "drain": 3.0, "seed": 1, **more}
+    return Plan(target=Target(host="127.0.0.1", port=port, tls=tls), requests=asked, schedule=schedule, **fields)
+
+
+def carry_out(plan: Plan, folder: Path, progress: Callable[[str], None] = lambda _: None) -> Run:
+    plan.check()
+    return workers.carry_out(plan, count=1, folder=folder, progress=progress)
+
+
+def authority(pem: Path) -> str:
+    text = pem.read_text()
+    return text[text.index("-----BEGIN CERTIFICATE") :]
+
+
+def test_answers_over_tls_are_measured_as_without(tmp_path: Path, pem: Path) -> None:
+    with null_server(tmp_path, pem) as port:
+        for tls in (Tls(authority=authority(pem)), Tls(verify=False, name="nobody")):
+            run = carry_out(plan_for(port, arrivals.closed(4), tls=tls, count=60), tmp_path)
+            assert run.wrong() == {}
+            assert len(run.samples) >= 8
+            late = [run.t0 + chunk.time - float(chunk.text) for each in run.answers for chunk in each.stream.chunks]
+            assert min(late) > 0
+            assert Run.decode(run.encode()) == run
+
+
+def test_a_certificate_that_is_not_trusted_is_a_failure_with_its_reason(tmp_path: Path, pem: Path) -> None:
+    with null_server(tmp_path, pem) as port:
+        wrong = [
+            carry_out(plan_for(port, ONCE, tls=tls), tmp_path).wrong()
+            for tls in (Tls(), Tls(authority=authority(pem), name="vllm.example"))
+        ]
+    assert wrong == [
+        {"TLS handshake failed: self-signed certificate": 1},
+        {
+            "TLS handshake failed: Hostname mismatch, certificate is not valid for 'vllm.example'.": 1,
+        },
+    ]
+
+
+def test_a_server_without_tls_is_named(tmp_path: Path) -> None:
+    with scripted(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n") as port:
+        run = carry_out(plan_for(port, ONCE, tls=Tls(verify=False)), tmp_path)
+    assert run.wrong() == {"TLS handshake failed: WRONG_VERSION_NUMBER": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "limits", "failure"),
+    [
+        (b"", Timeouts(first_byte=0.2), "no byte after 0.2 s"),
+        (HEAD, Timeouts(between_reads=0.2), "nothing more for 0.2 s"),
+        (HEAD, Timeouts(total=0.2), "not complete after 0.2 s"),
+        (HEAD + b"zz\r\n", Timeouts(total=0.2), None),
+    ],
+)
+def test_each_phase_has_its_time_out(tmp_path: Path, said: bytes, limits: Timeouts, failure: str | None) -> None:
+    with scripted(said) as port:
+        run = carry_out(plan_for(port, ONCE, timeouts=limits), tmp_path)
+    assert [each.failure for each in run.samples] == [failure]
+
+
+def test_a_connection_that_does_not_come_about_times_out(tmp_path: Path) -> None:
+    limits = Timeouts(connect=0.2)
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting.enter_context(socket.create_connection(full.getsockname()))
+        plan = plan_for(full.getsockname()[1], ONCE, timeouts=limits)
+        assert [each.failure for each in carry_out(plan, tmp_path).samples] == ["not connected after 0.2 s"]
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        plan = plan_for(mute.getsockname()[1], ONCE, timeouts=limits, tls=Tls(verify=False))
+        assert [each.failure for each in carry_out(plan, tmp_path).samples] == ["not connected after 0.2 s"]
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"),
+    [
+        (Tls(authority="x", verify=False), "its TLS names an authority, and is told to verify nothing"),
+        (Tls(authority="no certificate"), "its TLS authority is no PEM text of certificates"),
+    ],
+)
+def test_a_plan_whose_tls_cannot_be_is_refused(tls: Tls, said: str) -> None:
+    with pytest.raises(HarnessError) as caught:
+        plan_for(1, ONCE, tls=tls).check()
+    assert str(caught.value) == f"this load cannot be run: {said}; correct the plan"
+
+
+def test_a_client_that_is_starved_says_so_and_another_does_not(tmp_path: Path) -> None:
+    def starve(text: str) -> None:
+        """Stops the worker for three quarters of the time, as a machine without a free core would."""
+        if text.startswith("measuring"):
+            (worker,) = workers_of(tmp_path)
+            for _ in range(10):
+                os.kill(worker, signal.SIGSTOP)
+                time.sleep(0.045)
+                os.kill(worker, signal.SIGCONT)
+                time.sleep(0.015)
+
+    with null_server(tmp_path) as port:
+        plan = plan_for(port, arrivals.closed(2), count=60, window=0.6)
+        starved, honest = carry_out(plan, tmp_path, starve), carry_out(plan, tmp_path)
+    said = starved.client_limits(ttft=0.2, tpot=0.02)
+    assert [each.partition(" were ")[0] for each in said] == ["1 % of the looks at the sockets"]
+    assert said[0].endswith(" ms late or more, where 10.0 ms are allowed; free cores for it, or use fewer streams")
+    assert honest.client_limits(ttft=2.0, tpot=0.2) == []
+    assert all(worker.waited is not None and worker.waited >= 0 for worker in honest.workers)
+
+
+def workers_of(folder: Path) -> list[int]:
+    """Load workers whose job lies in the folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            argv = place.read_bytes().split(b"\0")
+            if b"graders.client" in argv and any(str(folder).encode() in each for each in argv):
+                found.append(int(place.parent.name))
+    return found
