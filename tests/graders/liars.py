@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from graders import workload
 from tests.graders.engine_metrics import EngineMetrics
 from tests.graders.lying_answers import ANSWERS, FAILURES, refuse
-from tests.graders.stub_server import Answer, Request, Stub, Wire, start
+from tests.graders.stub_server import Answer, Request, Stub
+from tests.graders.stub_wire import Wire, start
 
 KNOWN_SEED = 1
 """What the prompts are drawn from that everybody knows."""
@@ -111,7 +112,7 @@ class ClosingWire(Wire):
 
     def free(self) -> None:
         super().free()
-        self.transport.close()
+        self.close()
 
 
 @dataclass
@@ -122,11 +123,11 @@ class ClosesConnections(Stub):
 class HangingUpWire(Wire):
     """Closes a connection when a second request comes on it."""
 
-    def data_received(self, data: bytes) -> None:
+    def read(self, data: bytes, received: float) -> None:
         if self.used:
-            self.transport.close()
+            self.close()
         else:
-            super().data_received(data)
+            super().read(data, received)
 
 
 @dataclass

@@ -6,7 +6,8 @@ Place: `liars` serves them. Limits: each lies in every answer, and about nothing
 import time
 from collections.abc import Sequence
 
-from tests.graders.stub_server import LAST, Answer, Request, Stub, Wire, event, plain, word
+from tests.graders.stub_server import LAST, Answer, Request, Stub, event, plain, word
+from tests.graders.stub_wire import Wire
 
 
 class InflatedUsage(Answer):
@@ -141,7 +142,7 @@ class Cut(Answer):
     def chunk(self) -> None:
         super().chunk()
         if self.place == 3:
-            self.wire.transport.close()
+            self.wire.close()
 
 
 class ShiftedClock(Answer):

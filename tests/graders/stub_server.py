@@ -3,33 +3,31 @@
     python -m tests.graders.stub_server TTFT TPOT
 
 Place: the truth bench, tests of the load client and the benchmarks start it; `liars` puts lies on top. It says its port
-on standard output; the word `truth` on standard input makes it say, as JSON, for each request by X-Request-Id when it
-came and when which number of tokens was written, on the machine's monotonic clock. Limits: HTTP/1.1, one request of a
-connection after the other, greedy answers that depend on the prompt alone.
+on standard output; the word `truth` on standard input makes it say, as JSON, for each request by X-Request-Id when the
+kernel had it and when the kernel was given which number of tokens, on the machine's monotonic clock. Limits: one
+request of a connection after the other, greedy answers that depend on the prompt alone.
 
 The field `shape` of a request asks for an answer of another shape, see `Shape`.
 """
 
 import asyncio
-import contextlib
 import json
-import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.graders.engine_metrics import EngineMetrics
+from tests.graders.stub_wire import Truth, Wire, start
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 WORDS = (" größe", " token", " 模型", " cache")
 MODEL = "stub"
 DONE = b"data: [DONE]\n\n"
 LAST = b"0\r\n\r\n"
-
-Truth = dict[str, Any]
 
 
 def word(token: int) -> str:
@@ -87,7 +85,7 @@ class Request:
     @property
     def key(self) -> int:
         """A number that depends on the whole prompt."""
-        return zlib.crc32(repr(list(self.prompt)).encode())
+        return zlib.crc32(array("q", self.prompt).tobytes())
 
 
 def read_request(name: str, path: str, body: bytes, received: float) -> Request:
@@ -105,13 +103,17 @@ class Stub:
 
     ttft: float
     tpot: float
-    wire: "type[Wire]" = field(default_factory=lambda: Wire)
+    wire: type[Wire] = Wire
     truth: dict[str, Truth] = field(default_factory=dict)
     running: int = 0
     finished: "list[Answer]" = field(default_factory=list)
     engine: EngineMetrics = field(default_factory=lambda: EngineMetrics(started=time.time()))
 
-    def answer(self, wire: "Wire", request: Request) -> None:
+    def post(self, wire: Wire, path: str, name: str, body: bytes, received: float) -> None:
+        """Answers a POST that came to the kernel at that time."""
+        self.answer(wire, read_request(name or f"request-{len(self.truth)}", path, body, received))
+
+    def answer(self, wire: Wire, request: Request) -> None:
         """Answers a request to generate."""
         Answer(self, wire, request).begin()
 
@@ -133,7 +135,7 @@ class Stub:
         tpot = (last - first) / max(1, answer.sent - size)
         self.engine.finish(prompt=prompt, tokens=answer.sent, ttft=first - received, e2e=last - received, tpot=tpot)
 
-    def get(self, wire: "Wire", path: str) -> None:
+    def get(self, wire: Wire, path: str) -> None:
         """Answers a GET."""
         if path == "/health":
             wire.whole(plain("200 OK", b""))
@@ -157,7 +159,7 @@ class Stub:
 class Answer:
     """One answer: each chunk at its moment after the request came, also where the one before was late."""
 
-    def __init__(self, stub: Stub, wire: "Wire", request: Request) -> None:
+    def __init__(self, stub: Stub, wire: Wire, request: Request) -> None:
         self.stub, self.wire, self.request = stub, wire, request
         self.shape = stub.shape(request)
         self.ids = stub.ids(request, request.tokens)
@@ -194,7 +196,7 @@ class Answer:
         """Writes the chunks that are due."""
         due = time.monotonic() - self.request.received
         while self.place < len(self.steps) and self.steps[self.place][0] <= due:
-            if self.wire.transport.is_closing():
+            if self.wire.closed:
                 self.over()
                 return
             self.chunk()
@@ -216,7 +218,7 @@ class Answer:
         self.write(data)
 
     def write(self, data: bytes) -> None:
-        self.wire.transport.write(data)
+        self.wire.write(data)
 
     def words(self, ids: Sequence[int]) -> str:
         return "".join(word(each) for each in ids)
@@ -256,82 +258,6 @@ class Answer:
         self.truth["ended"] = time.monotonic()
         self.stub.running -= 1
         self.wire.free()
-
-
-class Wire(asyncio.Protocol):
-    """One connection; requests on it come one after the other."""
-
-    def __init__(self, stub: Stub) -> None:
-        self.stub = stub
-        self.transport: asyncio.Transport
-        self.buffer = b""
-        self.used = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # uvloop's transports are of no asyncio class
-
-    def data_received(self, data: bytes) -> None:
-        received = time.monotonic()
-        self.buffer += data
-        head, end, body = self.buffer.partition(b"\r\n\r\n")
-        if not end:
-            return
-        first, *lines = head.decode("latin-1").split("\r\n")
-        verb, path, _ = first.split(" ", 2)
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if len(body) < int(fields.get("content-length", 0)):
-            return
-        self.buffer = b""
-        if verb == "GET":
-            self.stub.get(self, path)
-            return
-        name = fields.get("x-request-id", f"request-{len(self.stub.truth)}")
-        self.stub.answer(self, read_request(name, path, body, received))
-
-    def whole(self, data: bytes) -> None:
-        """Sends an answer at once."""
-        self.transport.write(data)
-        self.free()
-
-    def free(self) -> None:
-        """An answer has ended on it."""
-        self.used += 1
-
-
-async def serve(stubs: dict[str, Stub], say: Callable[[dict[str, int]], str]) -> None:
-    """Serves each of them on a port of its own until standard input closes; `say` words their ports."""
-    loop = asyncio.get_running_loop()
-    ports: dict[str, int] = {}
-    async with contextlib.AsyncExitStack() as stack:
-        for name, stub in stubs.items():
-            server = await loop.create_server(lambda stub=stub: stub.wire(stub), "127.0.0.1", 0, backlog=1024)  # type: ignore[misc]
-            await stack.enter_async_context(server)
-            ports[name] = server.sockets[0].getsockname()[1]
-        told: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(sys.stdin.fileno(), listen, stubs, told)
-        sys.stdout.write(say(ports) + "\n")
-        sys.stdout.flush()
-        await told
-
-
-def listen(stubs: dict[str, Stub], told: "asyncio.Future[None]") -> None:
-    line = os.read(sys.stdin.fileno(), 4096)
-    if line.strip() == b"truth":
-        sys.stdout.write(json.dumps({name: each for stub in stubs.values() for name, each in stub.truth.items()}))
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-    elif not line and not told.done():
-        told.set_result(None)
-
-
-def start(stubs: dict[str, Stub], say: Callable[[dict[str, int]], str]) -> None:
-    """Serves them, on uvloop where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serve(stubs, say))
-    else:
-        uvloop.run(serve(stubs, say))
 
 
 if __name__ == "__main__":
