@@ -1,6 +1,6 @@
 """Compares our load generator with public ones: events per second per core, added latency, error against the truth.
 
-    python -m benchmarks.load_peers [--streams 16 128] [--seconds 15] [--peers guidellm aiperf vllm]
+    python -m benchmarks.load_peers [--streams 32 128] [--seconds 15] [--peers guidellm aiperf vllm]
 
 All run the same closed loop, one client after the other, each against a stub server of its own that writes down when it
 wrote every token. `peers/figures.py` says how each figure is made. A peer that cannot be installed or started is named
@@ -49,7 +49,7 @@ def show(clients: Sequence[Client], load: Load) -> bool:
 def main() -> int:
     """Prints a table for each load; exit status 1 when ours was not measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--streams", type=int, nargs="+", default=[16, 128])
+    parser.add_argument("--streams", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a load")
     parser.add_argument("--tokens", type=int, default=128, help="per answer")
     parser.add_argument("--ttft", type=float, default=0.05, help="of the stub, in seconds")

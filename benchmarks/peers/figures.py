@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from benchmarks.peers.reports import Report
-from graders.stats import nearest_rank
+from graders.stats import nearest_rank, smallest_n
 
 LEAST_WINDOW = 1.0
 """Seconds; over less the processor time, kept by the kernel in hundredths of a second, says little."""
@@ -90,11 +90,11 @@ class Accuracy:
     """How far reports are from the truth.
 
     `p50` and `p99` are percentiles (nearest rank) of reported - true in seconds, `error` is the mean of
-    |reported - true| / true.
+    |reported - true| / true. `p99` is None below `smallest_n(0.99)` requests, where it would say nothing.
     """
 
     p50: float
-    p99: float
+    p99: float | None
     error: float
 
 
@@ -171,4 +171,5 @@ def compare(pairs: Sequence[tuple[float, float | None]]) -> Accuracy | None:
         return None
     added = [said - true for said, true in known]
     error = math.fsum(abs(said - true) / true for said, true in known) / len(known)
-    return Accuracy(nearest_rank(added, 0.5), nearest_rank(added, 0.99), error)
+    p99 = nearest_rank(added, 0.99) if len(added) >= smallest_n(0.99) else None
+    return Accuracy(nearest_rank(added, 0.5), p99, error)

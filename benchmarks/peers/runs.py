@@ -21,6 +21,7 @@ from benchmarks.peers.reports import Report, UnreadableReport
 from clusters.api import ClusterError, Progress
 from clusters.process import Child, tail
 from graders import process
+from graders.errors import InfrastructureError
 
 LOOK_SECONDS = 0.25
 START_SECONDS = 180.0
@@ -36,6 +37,7 @@ def measure(client: Client, programs: Path, load: Load, env: Mapping[str, str], 
 
     Raises:
         NotMeasured: there is nothing to read.
+        InfrastructureError: the stub server did not start.
     """
     with tempfile.TemporaryDirectory(prefix="peers-") as name:
         out = Path(name)
@@ -67,7 +69,7 @@ def find(client: Client, cache: Path, env: Mapping[str, str], progress: Progress
 def _port(stub: process.Child) -> int:
     said = stub.hear(30)
     if said is None:
-        raise NotMeasured(f"the stub server did not start: {stub.last_words()}")
+        raise InfrastructureError(f"the stub server did not start: {stub.last_words()}")
     return int(said)
 
 

@@ -69,7 +69,8 @@ def _cells(each: Figures, load: Load) -> tuple[str, ...]:
 def _accuracy(each: Accuracy | None, unit: float) -> tuple[str, str, str]:
     if each is None:
         return "-", "-", "-"
-    return f"{unit * each.p50:.2f}", f"{unit * each.p99:.2f}", f"{100 * each.error:.3f}"
+    p99 = "n too small" if each.p99 is None else f"{unit * each.p99:.2f}"
+    return f"{unit * each.p50:.2f}", p99, f"{100 * each.error:.3f}"
 
 
 def _whole(value: float | None) -> str:
