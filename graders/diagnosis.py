@@ -40,14 +40,16 @@ FLOOR_SHARE = 0.1
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's own state while it measured.
 
-    `cpu` and `wall` are seconds in the window; `waited` those of them in which it was ready to run and had no core,
-    None where the kernel does not count them; `lags` how late its event loop was each time it looked in the window, in
-    seconds; `pauses` (time, lag) of the long ones at any time; `ran_out` streams that had no request left before the
-    window ended; `uvloop` and `scheduling` how it ran.
+    `cpu` and `wall` are seconds in the window, `user` those of `cpu` outside the kernel (None in older records);
+    `waited` those of `wall` in which it was ready to run and had no core, None where the kernel does not count them;
+    `lags` how late its event loop was each time it looked in the window, in seconds; `pauses` (time, lag) of the long
+    ones at any time; `ran_out` streams that had no request left before the window ended; `uvloop` and `scheduling` how
+    it ran.
     """
 
     worker: int
     cpu: float
+    user: float | None = None
     wall: float
     waited: float | None = None
     lags: tuple[float, ...]

@@ -5,9 +5,11 @@ Place: a `client` has one; `samples` judges what it saw. Limits: one process; a 
 
 import asyncio
 import os
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from graders.diagnosis import Health, Scheduling
 from graders.plan import Plan
@@ -38,6 +40,15 @@ def waited() -> float | None:
         return None
 
 
+class _Mark(NamedTuple):
+    """What this process had used at a moment, in seconds."""
+
+    time: float
+    cpu: float
+    user: float
+    waited: float | None
+
+
 class Watch:
     """Looks from `start` on; `each_tenth` is called with the time at every tenth look.
 
@@ -58,7 +69,7 @@ class Watch:
         self._looks = 0
         self._lags: list[float] = []
         self._pauses: list[tuple[float, float]] = []
-        self._window: list[tuple[float, float, float | None]] = []
+        self._window: list[_Mark] = []
 
     def start(self, t0: float) -> None:
         """Begins to look; the window is counted from `t0`."""
@@ -71,12 +82,14 @@ class Watch:
         """What was seen so far."""
         while len(self._window) < 2:
             self._mark()
-        (start, cpu_start, waited_start), (end, cpu_end, waited_end) = self._window
+        start, end = self._window[:2]
+        before, after = start.waited, end.waited
         return Health(
             worker=self._worker,
-            cpu=cpu_end - cpu_start,
-            wall=end - start,
-            waited=None if waited_start is None or waited_end is None else waited_end - waited_start,
+            cpu=end.cpu - start.cpu,
+            user=end.user - start.user,
+            wall=end.time - start.time,
+            waited=None if before is None or after is None else after - before,
             lags=tuple(self._lags),
             pauses=tuple(self._pauses),
             ran_out=self.ran_out,
@@ -85,7 +98,8 @@ class Watch:
         )
 
     def _mark(self) -> None:
-        self._window.append((self._clock(), time.process_time(), waited()))
+        user = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+        self._window.append(_Mark(self._clock(), time.process_time(), user, waited()))
 
     def _arm(self) -> None:
         self._expected = self._clock() + LOOK_SECONDS
