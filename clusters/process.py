@@ -5,6 +5,7 @@ Place: the rest of the package shells out through here only. Limits: Linux (proc
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from clusters.api import ClusterError, MachineError
+
+_CRASH = re.compile(r"^(?:runtime: .*\n)*(?:fatal error|panic): ", re.MULTILINE)  # of a Go program, before its stacks
 
 
 class CommandFailed(ClusterError):
@@ -170,10 +173,15 @@ def descendants(root: int) -> list[int]:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, or a note that there is none."""
+    """The last lines of a log, or a note that there is none; of a crashed Go program what it says before the stacks."""
     if not log.is_file():
         return f"({log.name}: nothing was written)"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    text = log.read_text(errors="replace")
+    crash = list(_CRASH.finditer(text))
+    if crash:
+        text = text[crash[-1].start() :].partition("\n\n")[0]
+        return "\n".join(text.splitlines()[:lines])
+    return "\n".join(text.splitlines()[-lines:])
 
 
 def kill_for_certain(pid: int, seconds: float = 5.0) -> None:

@@ -99,5 +99,13 @@ def test_tail_has_the_last_lines(tmp_path: Path) -> None:
     assert tail(log, 2) == "2\n3"
 
 
+def test_tail_has_the_reason_of_a_go_programs_crash_and_not_its_stacks(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    words = "runtime: failed to create new OS thread (have 2 already; errno=11)\nfatal error: newosproc"
+    log.write_text(f"I1121 fine\n{words}\n\nruntime stack:\nruntime.throw()\n")
+    assert tail(log) == words
+    assert tail(log, 1) == words.splitlines()[0]
+
+
 def test_system_programs_are_found_by_ordinary_users() -> None:
     assert system_path({"PATH": "/usr/bin:/sbin"}) == "/usr/bin:/sbin:/usr/sbin"

@@ -1,7 +1,9 @@
-"""Clusters that start at the same time, and again and again: they do not meet, and nothing is left of them."""
+"""Clusters that start at the same time, again and again, or with too few processes: nothing is left of them."""
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 from clusters.api import ClusterSpec, NodeSpec
 from clusters.embedded import backend
 from clusters.embedded.backend import EmbeddedCluster
-from clusters.process import run
-from tests.conftest import Kubectl, Launcher, silent
+from clusters.process import CommandFailed, run
+from clusters.wait import until
+from tests.conftest import Kubectl, Launcher, processes_with, silent
 
 pytestmark = pytest.mark.cluster
 ONE_NODE = ClusterSpec(nodes=(NodeSpec("only"),))
@@ -51,3 +54,33 @@ def test_clusters_that_start_at_once_are_wholly_apart(launcher: Launcher) -> Non
 def test_nothing_is_left_of_clusters_that_come_and_go(machine: None, programs: Path) -> None:
     said = run([sys.executable, "-m", "benchmarks.up_down", "--runs", "4"], env=os.environ, cwd=ROOT, seconds=240)
     assert said.splitlines()[-1] == "left behind: nothing"
+
+
+@pytest.fixture
+def crowded() -> Iterator[Path]:
+    """A cgroup in which there may be 60 processes and threads."""
+    group = Path(f"/sys/fs/cgroup/pids/gpulab-test-{os.getpid()}")
+    if not os.access(group.parent, os.W_OK):
+        pytest.skip("needs a version 1 cgroup for pids that this user may write")
+    group.mkdir()
+    (group / "pids.max").write_text("60")
+    yield group
+    until(lambda: (group / "tasks").read_text(), lambda left: not left, what="the last process to go", seconds=10)
+    group.rmdir()
+
+
+def test_a_machine_without_processes_left_says_so_and_the_next_start_is_well(
+    crowded: Path, programs: Path, tmp_path: Path
+) -> None:
+    env = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    gpulab = str(Path(sys.executable).with_name("gpulab"))
+    inside = ["sh", "-c", f'echo 0 > {crowded}/cgroup.procs && exec "$@"', "sh", gpulab]
+    with pytest.raises(CommandFailed) as caught:
+        run([*inside, "up"], env=env, seconds=100)
+    assert "gpulab: the cluster did not start" in caught.value.output
+    # A Go program, Python and the shell each have words of their own for it.
+    assert re.search("max user processes|can't start new thread|Resource temporarily unavailable", caught.value.output)
+    assert processes_with(f"{tmp_path}/") == []
+    (crowded / "pids.max").write_text("max")
+    run([*inside, "up"], env=env, seconds=100)
+    run([gpulab, "down"], env=env, seconds=60)
