@@ -95,7 +95,7 @@ class Client:
         if self.opened >= self.limit:
             self.finish(flight, now, "connection limit")
             return
-        self.opened += 1
+        self._count()
         task = self.loop.create_task(self._open(flight))
         self.opening.add(task)
         task.add_done_callback(self.opening.discard)
@@ -150,10 +150,15 @@ class Client:
     def _encode(self, index: int) -> bytes:
         return encode_request(self.plan.target, self.plan.requests[index], f"{self.plan.seed}-{index}")
 
+    def _count(self) -> None:
+        """A connection more."""
+        self.opened += 1
+        self.watch.connections = max(self.watch.connections, self.opened)
+
     async def _prepare(self) -> None:
         with contextlib.suppress(OSError):
             connection = await self._connect()
-            self.opened += 1
+            self._count()
             self.idle.append(connection)
 
     async def _connect(self) -> Connection:

@@ -43,8 +43,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     `cpu` and `wall` are seconds in the window, `user` those of `cpu` outside the kernel (None in older records);
     `waited` those of `wall` in which it was ready to run and had no core, None where the kernel does not count them;
     `lags` how late its event loop was each time it looked in the window, in seconds; `pauses` (time, lag) of the long
-    ones at any time; `ran_out` streams that had no request left before the window ended; `uvloop` and `scheduling` how
-    it ran.
+    ones at any time; `ran_out` streams that had no request left before the window ended; `connections` the most that it
+    had open at once (None in older records); `uvloop` and `scheduling` how it ran.
     """
 
     worker: int
@@ -55,6 +55,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     lags: tuple[float, ...]
     pauses: tuple[tuple[float, float], ...]
     ran_out: int
+    connections: int | None = None
     uvloop: bool
     scheduling: Scheduling
 

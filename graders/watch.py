@@ -52,7 +52,8 @@ class _Mark(NamedTuple):
 class Watch:
     """Looks from `start` on; `each_tenth` is called with the time at every tenth look.
 
-    `ran_out` counts streams that had no request left before the window ended; the client adds to it.
+    `ran_out` counts streams that had no request left before the window ended, `connections` the most that were open at
+    once; the client keeps both.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Watch:
         clock: Callable[[], float],
         each_tenth: Callable[[float], None],
     ) -> None:
-        self.ran_out = 0
+        self.ran_out = self.connections = 0
         self._plan, self._worker, self._loop, self._clock, self._each_tenth = plan, worker, loop, clock, each_tenth
         self._t0 = self._expected = 0.0
         self._looks = 0
@@ -93,6 +94,7 @@ class Watch:
             lags=tuple(self._lags),
             pauses=tuple(self._pauses),
             ran_out=self.ran_out,
+            connections=self.connections,
             uvloop=uvloop,
             scheduling=scheduling,
         )

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from graders import arrivals, workers, workload
 from graders.arrivals import Schedule
 from graders.errors import HarnessError
 from graders.floor import certificate
-from graders.plan import Plan, Target, Timeouts, Tls
+from graders.plan import Plan, Request, Target, Timeouts, Tls
 from graders.process import Child
 from graders.samples import Run
+from graders.streaming import Asked, parse
 
 TOKENS = 15
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -42,6 +44,7 @@ def null_server(folder: Path, *pem: Path) -> Iterator[int]:
 def scripted(*said: bytes) -> Iterator[int]:
     """A server that says all of this, a piece per connection, whatever it is asked, and then keeps still."""
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as open_sockets:
+        listener.settimeout(10)
 
         def serve() -> None:
             for piece in said:
@@ -82,6 +85,42 @@ def test_answers_over_tls_are_measured_as_without(tmp_path: Path, pem: Path) -> 
             late = [run.t0 + chunk.time - float(chunk.text) for each in run.answers for chunk in each.stream.chunks]
             assert min(late) > 0
             assert Run.decode(run.encode()) == run
+
+
+def chunk(event: object) -> bytes:
+    text = b"data: %s\n\n" % (event if isinstance(event, bytes) else msgspec.json.encode(event))
+    return b"%x\r\n%s\r\n" % (len(text), text)
+
+
+def test_a_chat_is_measured_and_an_error_inside_one_is_its_failure(tmp_path: Path) -> None:
+    def said(finish: str | None = None, ids: list[int] | None = None, **delta: str) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "token_ids": ids}
+        return chunk({"model": "m", "choices": [choice]})
+
+    opening = (
+        HEAD.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+        + said(role="assistant", content="")
+        + said(ids=[1], content="grüß")
+    )
+    usage = chunk({"model": "m", "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2}})
+    whole = opening + said("length", ids=[2], content="dich") + usage + chunk(b"[DONE]") + b"0\r\n\r\n"
+    broken = opening + chunk({"error": {"message": "out of memory", "code": 500}}) + b"0\r\n\r\n"
+    asked = Request(body=b"{}", asked=Asked(tokens=2, chat=True, prompt_tokens=5, model="m"))
+    with scripted(whole, broken) as port:
+        target = Target(host="127.0.0.1", port=port, path="/v1/chat/completions")
+        schedule = Schedule(kind="constant", times=(0.0, 0.05))
+        run = carry_out(Plan(target=target, requests=(asked, asked), schedule=schedule, window=0.3), tmp_path)
+    good, bad = run.answers
+    assert (good.wrong, [each.text for each in good.stream.chunks]) == ((), ["grüß", "dich"])
+    assert bad.wrong[0] == "the stream carries an error: out of memory"
+    assert run.workers[0].connections == 1
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "GZIP"])
+def test_a_compressed_answer_is_refused_by_the_name_of_its_encoding(tmp_path: Path, encoding: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: {encoding}\r\n"
+    stream = parse([(0.0, f"{head}content-length: 3\r\n\r\nabc".encode())])
+    assert stream.faults == (f"the answer is compressed with {encoding.lower()}, which was not asked for",)
 
 
 def test_a_certificate_that_is_not_trusted_is_a_failure_with_its_reason(tmp_path: Path, pem: Path) -> None:
