@@ -35,8 +35,12 @@ LATE_SECONDS = 1.0
 """How much later than the client a server may count what has ended, when its machine has more work than cores."""
 FEWEST_ROUNDS = 10
 """Fewer looks at a gauge say nothing of its average."""
+TOLD_PART = 0.9
+"""Part of the rounds that must tell a gauge: one that is only told when it suits the server proves nothing."""
 WIDEST = 2.5
 """A bucket that ends further above a latency than this many times does not show it."""
+ABSURD = 1e9
+"""No server holds so many requests; a gauge beyond is cut there, so that sums stay finite."""
 ERRORS = 3.0
 """Standard errors that a mean of looks may be off before it counts."""
 
@@ -115,27 +119,32 @@ def littles_law(names: Names, rounds: Sequence[Round], client: Ledger) -> Iterat
     Rate times latency is the client's average number in flight; it is taken at the very moments of the looks at the
     gauges, so that chance in these moments falls on both sides. An engine sets its gauges at the end of each step, so a
     request is not seen for a step that runs when it comes and for its own first one: `Ledger.unseen` seconds. Both
-    sides allow 10 % and half a request, and three standard errors of the mean difference.
+    sides allow 10 % and half a request. A difference counts where it is beyond that by three standard errors, and there
+    is none where it is below by as many; else nothing can be told.
     """
-    looks = [(moment, sum(inside.values())) for moment, inside in series(rounds, names.running, names.waiting)]
+    looks = [
+        ((asked + answered) / 2, inside) for asked, answered, inside in _looks(rounds, names.running, names.waiting)
+    ]
     flights = client.flights
     begun, ended = min((sent for sent, _ in flights), default=0.0), max((end for _, end in flights), default=0.0)
     looks = [look for look in looks if begun <= look[0] < ended]
     if len(looks) < FEWEST_ROUNDS:
         raise LeftOut(f"the gauges were looked at {len(looks)} times during the load, where {FEWEST_ROUNDS} are needed")
-    gauges = [inside for _, inside in looks]
+    gauges = [max(-ABSURD, min(inside, ABSURD)) for _, inside in looks]
     most = [client.in_flight(moment) for moment, _ in looks]
     least = [client.in_flight(moment, unseen=client.unseen) for moment, _ in looks]
     high, low, shown = statistics.fmean(most), statistics.fmean(least), statistics.fmean(gauges)
-    above = shown - high - ERRORS * _error(gauges, most)
-    beneath = low - shown - ERRORS * _error(gauges, least)
-    if above > max(LITTLE_PART * high, LITTLE_REQUESTS) or beneath > max(LITTLE_PART * low, LITTLE_REQUESTS):
+    above, chance_above = shown - high - max(LITTLE_PART * high, LITTLE_REQUESTS), ERRORS * _error(gauges, most)
+    beneath, chance_beneath = low - shown - max(LITTLE_PART * low, LITTLE_REQUESTS), ERRORS * _error(gauges, least)
+    if above > chance_above or beneath > chance_beneath:
         yield Disagreement(
             "littles_law",
             f"requests in the server: expected {low:.1f} to {high:.1f} within {LITTLE_PART:.0%}, which is the client's "
             f"rate times latency, observed {shown:.1f} on average by {names.running} and {names.waiting} in "
             f"{len(looks)} scrapes",
         )
+    elif above > -chance_above or beneath > -chance_beneath:
+        raise LeftOut(f"{len(looks)} scrapes are too few for gauges that change so much")
 
 
 def counters_during(
@@ -155,11 +164,7 @@ def counters_during(
     first, last = ends
     if not client.finished <= last - first <= client.finished + client.open:
         raise LeftOut("the counter is wrong at the end already")
-    looks = [
-        (min(scrape.asked for scrape in each), max(scrape.answered for scrape in each), sum(values.values()) - first)
-        for each in rounds
-        for _, values in series([each], names.finished)
-    ]
+    looks = [(asked, answered, value - first) for asked, answered, value in _looks(rounds, names.finished)]
     if len(looks) < FEWEST_ROUNDS:
         raise LeftOut(
             f"the counters were looked at {len(looks)} times during the load, where {FEWEST_ROUNDS} are needed"
@@ -225,6 +230,22 @@ def _say(name: str, what: str, worst: Mapping[str, _Gap]) -> Iterator[Disagreeme
             f"{what} up to {gap.edge:g} s: expected {side} {gap.expected:g} answers, as the client saw, observed "
             f"{gap.observed:g} in the server's buckets",
         )
+
+
+def _looks(rounds: Sequence[Round], *names: str) -> list[tuple[float, float, float]]:
+    """When each round was asked and answered, and the sum of these over all replicas.
+
+    Raises:
+        LeftOut: too many rounds tell nothing.
+    """
+    looks = [
+        (min(scrape.asked for scrape in each), max(scrape.answered for scrape in each), sum(values.values()))
+        for each in rounds
+        for _, values in series([each], *names)
+    ]
+    if len(looks) < TOLD_PART * len(rounds):
+        raise LeftOut(f"{len(rounds) - len(looks)} of {len(rounds)} scrapes during the load tell nothing")
+    return looks
 
 
 def _error(ones: Sequence[float], others: Sequence[float]) -> float:

@@ -108,6 +108,8 @@ class Histogram(msgspec.Struct, frozen=True):
         buckets' lower and upper edges.
         """
         said = []
+        if any(map(math.isnan, self.edges)):
+            return ["an edge of its buckets is not a number"]
         if not self.edges or self.edges[-1] != math.inf:
             said.append("it has no bucket +Inf")
         for edge, (lower, upper) in zip(self.edges[1:], pairwise(self.below), strict=True):
@@ -122,12 +124,19 @@ class Histogram(msgspec.Struct, frozen=True):
     def _sum_faults(self) -> list[str]:
         inside = [self.below[0], *(upper - lower for lower, upper in pairwise(self.below))]
         floors = (0.0, *self.edges[:-1])
-        least = math.fsum(n * floor for n, floor in zip(inside, floors, strict=True))
-        most = math.fsum(n * edge for n, edge in zip(inside, self.edges, strict=True) if n)
+        least = sum(n * floor for n, floor in zip(inside, floors, strict=True))
+        most = sum(n * edge for n, edge in zip(inside, self.edges, strict=True) if n)
         slack = 1e-9 * max(1.0, least)
         if least - slack <= self.sum <= most + slack:
             return []
         return [f"its sum is {self.sum:g}, its buckets allow {least:g} to {most:g}"]
+
+
+def _edge(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ class Metrics:
             for key, value in self.values.get(name, {}).items()
             if all(dict(key).get(label) == wanted for label, wanted in labels.items())
         ]
-        return math.fsum(found) if found else None
+        return sum(found) if found else None  # not fsum, which raises where a server tells infinities
 
     def histogram(self, name: str) -> Histogram | None:
         """The histogram of that name, None where there is none; series with other labels are added by edge."""
@@ -176,7 +185,7 @@ class Metrics:
             return None
         below: dict[float, float] = {}
         for key, value in self.values.get(f"{name}_bucket", {}).items():
-            edge = float(dict(key).get("le", "nan"))
+            edge = _edge(dict(key).get("le", ""))
             below[edge] = below.get(edge, 0.0) + value
         edges = tuple(sorted(below))
         return Histogram(edges, tuple(below[edge] for edge in edges), count, total)
@@ -214,6 +223,6 @@ def merge(several: Sequence[Histogram]) -> Histogram | None:
     if not several:
         return None
     shared = sorted(set.intersection(*(set(each.edges) for each in several)))
-    below = [math.fsum(each.below[each.edges.index(edge)] for each in several) for edge in shared]
-    count, total = math.fsum(each.count for each in several), math.fsum(each.sum for each in several)
+    below = [sum(each.below[each.edges.index(edge)] for each in several) for edge in shared]
+    count, total = sum(each.count for each in several), sum(each.sum for each in several)
     return Histogram(tuple(shared), tuple(below), count, total)

@@ -12,6 +12,7 @@ which does the fetching; a scrape that failed is a fact, not an exception.
 
 import contextlib
 import itertools
+import math
 import statistics
 import sys
 import tempfile
@@ -227,7 +228,8 @@ def _sum(scrape: Scrape, names: Sequence[str]) -> float | None:
     except ValueError:
         return None
     values = [metrics.total(name) for name in names]
-    return sum(value for value in values if value is not None) if None not in values else None
+    found = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(found) if len(found) == len(values) else None
 
 
 def _activity(names: Names, scrape: Scrape) -> tuple[float, ...] | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from graders.bounds import Disagreement, hidden_tail
 from graders.crosscheck import Crosscheck, compare
@@ -368,3 +370,32 @@ def test_after_pre_emptions_hits_are_only_held_below_queries() -> None:
     assert found.left_out["prefix_cache_hits"] == (
         "there were pre-emptions, after which a request may find its own tokens in the cache"
     )
+
+
+TEXT = served(EngineMetrics(), 3).text()
+SAMPLES = [line for line in TEXT.splitlines() if not line.startswith("#")]
+VALUES = ["NaN", "+Inf", "-Inf", "1e308", "-1", "0x10", ""]
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.sampled_from(SAMPLES), st.sampled_from(VALUES))
+def test_whatever_a_server_tells_is_judged_and_breaks_nothing(line: str, value: str) -> None:
+    name = line.rpartition(" ")[0]
+    after = re.sub(rf"^{re.escape(name)} .*$", f"{name} {value}", served(EngineMetrics()).text(), flags=re.MULTILINE)
+    found = compare(VLLM, around([scrape(TEXT)], [scrape(after)]), books())
+    assert msgspec.json.decode(msgspec.json.encode(found), type=dict)
+
+
+@pytest.mark.parametrize("value", ["NaN", "soon", "1e308"])
+def test_gauges_that_are_absurd_never_agree(value: str) -> None:
+    client = books()
+    during = gauges(client)
+    for one in during:
+        one[0] = msgspec.structs.replace(
+            one[0], text=one[0].text.replace(f"{VLLM.running} 1.0", f"{VLLM.running} {value}")
+        )
+    found = judged(client=client, during=during)
+    if value == "1e308":
+        assert [each.name for each in found.disagreements] == ["littles_law"]
+    else:
+        assert found.left_out["littles_law"] == "21 of 40 scrapes during the load tell nothing"

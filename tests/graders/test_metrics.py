@@ -78,6 +78,7 @@ def test_histograms_that_were_recorded_can_be_and_so_can_their_sum(ones: list[fl
             Histogram((1.0, 2.0, math.inf), (3, 2, 3), 3, 3),
             "2 observations are at most 2, but 3 at most a smaller edge",
         ),
+        (Histogram((1.0, math.nan, math.inf), (1, 2, 3), 3, 3), "an edge of its buckets is not a number"),
         (Histogram((1.0, math.inf), (-1, 0), 0, 0), "it counts less than nothing"),
         (Histogram((1.0, math.inf), (1, 2), 3, 3), "its buckets hold 2 observations, its count says 3"),
         (Histogram((1.0, math.inf), (2, 3), 3, 0.5), "its sum is 0.5, its buckets allow 1 to inf"),
@@ -87,6 +88,13 @@ def test_histograms_that_were_recorded_can_be_and_so_can_their_sum(ones: list[fl
 )
 def test_a_histogram_says_why_it_cannot_be(histogram: Histogram, fault: str) -> None:
     assert histogram.faults() == [fault]
+
+
+def test_edges_that_are_no_numbers_are_a_fault_of_the_histogram() -> None:
+    metrics = Metrics.parse('x_bucket{le="soon"} 1\nx_bucket{le="+Inf"} 1\nx_count 1\nx_sum 1\n')
+    found = metrics.histogram("x")
+    assert found
+    assert found.faults() == ["an edge of its buckets is not a number"]
 
 
 def test_replicas_with_other_edges_share_some() -> None:
