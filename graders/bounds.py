@@ -248,9 +248,18 @@ def _looks(rounds: Sequence[Round], *names: str) -> list[tuple[float, float, flo
     return looks
 
 
-def _error(ones: Sequence[float], others: Sequence[float]) -> float:
-    """Standard error of the mean difference of pairs."""
-    return statistics.stdev(one - other for one, other in zip(ones, others, strict=True)) / math.sqrt(len(ones))
+def _error(gauges: Sequence[float], flights: Sequence[float]) -> float:
+    """Standard error of the mean of gauges, given what is in flight at the same moments.
+
+    The smaller of two: from the differences of the pairs, and from what is left of the gauges beside the mean
+    proportion (ratio estimator; Cochran 1977, Sampling Techniques, section 6.4). They are alike where gauges show what
+    is in flight; the first is small where that is always the same, the second where a gauge hides the same part of it.
+    """
+    part = sum(gauges) / sum(flights) if any(flights) else 0.0
+    pairs = list(zip(gauges, flights, strict=True))
+    apart = statistics.variance(gauge - flight for gauge, flight in pairs)
+    beside = sum((gauge - part * flight) ** 2 for gauge, flight in pairs) / (len(pairs) - 1)
+    return math.sqrt(min(apart, beside) / len(pairs))
 
 
 def _ms(seconds: float) -> str:

@@ -1,0 +1,81 @@
+"""Gauges and counters looked at during the load, and buckets that hide a tail, each in whole sentences."""
+
+import math
+
+import msgspec
+import pytest
+
+from graders.bounds import Disagreement, hidden_tail
+from graders.metrics import VLLM, Histogram
+from tests.graders.honest_engine import TTFT, books, gauges, judged, number
+
+
+@pytest.mark.parametrize(("part", "shown"), [(0.0, 0.0), (0.5, 0.7), (1.5, 2.2)])
+def test_gauges_that_show_other_than_rate_times_latency_break_littles_law(part: float, shown: float) -> None:
+    client = books()
+    assert judged(client=client, during=gauges(client, part=part)).disagreements == (
+        Disagreement(
+            "littles_law",
+            "requests in the server: expected 1.5 to 1.5 within 10%, which is the client's rate times latency, "
+            f"observed {shown} on average by vllm:num_requests_running and vllm:num_requests_waiting in 40 scrapes",
+        ),
+    )
+
+
+def test_counters_that_wait_for_the_end_of_the_load_are_seen() -> None:
+    client = books()
+    late = [
+        [msgspec.structs.replace(each, text=number(VLLM.finished, lambda _: 3.0)(each.text)) for each in one]
+        for one in gauges(client)
+    ]
+    assert judged(client=client, during=late).disagreements == (
+        Disagreement(
+            "counters_during",
+            "finished requests 1.9 s into the load: expected 1 to 4, as the client counted, observed 0 by "
+            "vllm:request_success_total",
+        ),
+    )
+
+
+def test_buckets_can_hide_a_tail() -> None:
+    found = judged().histograms["ttft"]
+    assert list(hidden_tail("ttft", found, 0.004)) == []
+    coarse = Histogram((0.3, math.inf), (5, 20), 20, 40)
+    assert list(hidden_tail("ttft", coarse, 1.2)) == [
+        Disagreement(
+            "hidden_tail",
+            "TTFT of 1200.0 ms: expected a bucket that ends at 3000.0 ms or before, observed the bucket from 0.3 to "
+            "inf s, which hides the tail",
+        )
+    ]
+
+
+def test_an_engine_need_not_know_of_a_request_in_its_first_step() -> None:
+    client = books()
+    late = books(flights=tuple((sent + TTFT, end) for sent, end in client.flights))
+    rounds = gauges(late, rounds=200)
+    assert judged(client=books(unseen=TTFT), during=rounds).disagreements == ()
+
+
+def test_too_few_looks_at_the_gauges_say_nothing() -> None:
+    client = books()
+    found = judged(client=client, during=gauges(client, rounds=9))
+    assert found.left_out == {
+        "counters_during": "the counters were looked at 9 times during the load, where 10 are needed",
+        "littles_law": "the gauges were looked at 9 times during the load, where 10 are needed",
+    }
+
+
+@pytest.mark.parametrize("value", ["NaN", "soon", "1e308"])
+def test_gauges_that_are_absurd_never_agree(value: str) -> None:
+    client = books()
+    during = gauges(client)
+    for one in during:
+        one[0] = msgspec.structs.replace(
+            one[0], text=one[0].text.replace(f"{VLLM.running} 1.0", f"{VLLM.running} {value}")
+        )
+    found = judged(client=client, during=during)
+    if value == "1e308":
+        assert [each.name for each in found.disagreements] == ["littles_law"]
+    else:
+        assert found.left_out["littles_law"] == "21 of 40 scrapes during the load tell nothing"
