@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -109,6 +110,22 @@ def test_an_answer_in_any_pieces_frees_the_connection_with_its_last_byte(
         stream = parse(list(zip(flight.times, flight.pieces, strict=True)))
         assert [chunk.ids for chunk in stream.chunks] == [(1,), (2,), (3,), (4,)]
         assert (stream.done, stream.faults) == (True, ())
+
+
+def test_the_hot_path_leaves_the_goal_of_ten_microseconds_to_the_kernel() -> None:
+    pieces, spent = [b"fa\r\n" + b"x" * 250 + b"\r\n" for _ in range(10_000)], []
+    for _ in range(5):
+        owner = Owner()
+        owner.clock = time.monotonic
+        connection = Connection(owner)
+        connection.connection_made(Socket())
+        connection.send(Flight(0, 0.0, 0.0, None))
+        connection.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        begun = time.process_time()
+        for piece in pieces:
+            connection.data_received(piece)
+        spent.append((time.process_time() - begun) / len(pieces))
+    assert min(spent) < 3e-6  # 0.3 µs where this was written
 
 
 @quick

@@ -87,6 +87,20 @@ def test_answers_over_tls_are_measured_as_without(tmp_path: Path, pem: Path) -> 
             assert Run.decode(run.encode()) == run
 
 
+@pytest.mark.parametrize("tls", [None, Tls(verify=False)])
+def test_without_uvloop_the_client_measures_as_well_and_says_so(tmp_path: Path, pem: Path, tls: Tls | None) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ImportError")
+    with null_server(tmp_path, *([pem] if tls else [])) as port:
+        run = workers.carry_out(
+            plan_for(port, arrivals.closed(4), tls=tls, count=60),
+            count=1,
+            folder=tmp_path,
+            enter=lambda argv: ["env", f"PYTHONPATH={tmp_path}", *argv],
+        )
+    assert (run.wrong(), [worker.uvloop for worker in run.workers]) == ({}, [False])
+    assert len(run.samples) >= 8
+
+
 def chunk(event: object) -> bytes:
     text = b"data: %s\n\n" % (event if isinstance(event, bytes) else msgspec.json.encode(event))
     return b"%x\r\n%s\r\n" % (len(text), text)
