@@ -58,6 +58,7 @@ def main() -> int:
     options = parser.parse_args()
     machine = describe_machine()
     print(f"{machine.cpu_model}, {machine.cores} cores, Linux {machine.kernel}, Python {machine.python}")
+    print(f"load average before: {os.getloadavg()[0]:.1f}; what else ran took from all clients alike, at best")
     peers = [each for each in PEERS if options.peers is None or any(part in each.name for part in options.peers)]
     measured = []
     for streams in options.streams:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import environments, reports, runs, tokenizer
-from benchmarks.peers.clients import PEERS, Client, Place
+from benchmarks.peers.clients import OURS, PEERS, Client, Place
 from benchmarks.peers.figures import Accuracy, Figures, Load, Measured, Truth, compare, judge, to_the_end, window
 from benchmarks.peers.processes import total_ticks, tree_seconds
 from benchmarks.peers.reports import Report, UnreadableReport
@@ -144,12 +144,12 @@ def replace_tokens(report: Report) -> Report:
     return Report(report.name, report.ttft, report.tpot, 4)
 
 
-OURS = Figures(6, 0, 1000.0, 90000.0, 60000.0, Accuracy(0.0001, 0.0005, 0.002), Accuracy(0.0, 0.000001, 0.0001))
-PEER = Figures(5, 1, 900.0, 20000.0, None, Accuracy(0.001, None, 0.02), Accuracy(0.00005, 0.0001, 0.00005))
+OUR_ROW = Figures(6, 0, 1000.0, 90000.0, 60000.0, Accuracy(0.0001, 0.0005, 0.002), Accuracy(0.0, 0.000001, 0.0001))
+PEER_ROW = Figures(5, 1, 900.0, 20000.0, None, Accuracy(0.001, None, 0.02), Accuracy(0.00005, 0.0001, 0.00005))
 
 
 def test_the_table_names_what_was_not_measured() -> None:
-    assert rows({"ours": OURS, "peer 1.0": PEER, "other 2.0": "it ended with status 3"}, LOAD) == [
+    assert rows({"ours": OUR_ROW, "peer 1.0": PEER_ROW, "other 2.0": "it ended with status 3"}, LOAD) == [
         "client    requests  events/s  per core  to the end  TTFT +p50 ms      +p99 ms  error %  TPOT +p50 µs  +p99 µs"
         "  error %",
         "ours           6/6     1,000    90,000      60,000          0.10         0.50    0.200          0.00     1.00"
@@ -162,13 +162,13 @@ def test_the_table_names_what_was_not_measured() -> None:
 
 
 def test_each_goal_is_reached_missed_or_open() -> None:
-    assert goals({"ours": OURS, "peer": PEER, "other": "no"}, "ours") == [
+    assert goals({"ours": OUR_ROW, "peer": PEER_ROW, "other": "no"}, "ours") == [
         "events per second per core, in the window: ours 90,000, peer 20,000: 4.5 times [goal 3], reached",
         "events per second per core, to the end: open, as no peer was measured",
         "smallest error of TTFT: ours 0.200 %, peer 2.000 %, reached",
         "smallest error of TPOT: ours 0.010 %, peer 0.005 %, missed",
     ]
-    assert goals({"ours": "no", "peer": PEER}, "ours")[0] == (
+    assert goals({"ours": "no", "peer": PEER_ROW}, "ours")[0] == (
         "events per second per core, in the window: open, as ours was not measured"
     )
 
@@ -268,3 +268,11 @@ def test_a_peer_that_cannot_be_installed_is_not_measured() -> None:
 
     with pytest.raises(runs.NotMeasured, match=r"^no index$"):
         runs.find(replace(failing(""), find=find), Path("/cache"), {}, silent)
+
+
+def test_ours_is_measured_and_reports_every_request(tmp_path: Path) -> None:
+    load = Load(streams=2, rounds=2, tokens=4, ttft=0.02, tpot=0.005)
+    programs = runs.find(OURS, tmp_path, {}, silent)
+    figures = judge(runs.measure(OURS, programs, load, dict(os.environ), silent))
+    assert (figures.requests, figures.miscounted) == (4, 0)
+    assert figures.to_the_end is not None
