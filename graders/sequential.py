@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from graders.errors import HarnessError
-from graders.stats import Estimate, Outcome, binomial_cdf, ordered
+from graders.stats import Estimate, Outcome, binomial_cdf, effective, ordered
 
 Part = TypeVar("Part")
 
@@ -50,6 +50,17 @@ def decide_share(hits: int, n: int, share: float, *, confidence: float = 0.95) -
     if _log_evidence(n - hits, n, 1.0 - share) >= -math.log(1.0 - confidence):
         return "failed"
     return "inconclusive"
+
+
+def decide_outcomes(outcomes: Sequence[bool], share: float, *, confidence: float = 0.95) -> Outcome:
+    """As `decide_share`, for outcomes in order of time whose neighbours may share their fate, see `stats.effective`."""
+    counts = effective(outcomes)
+    if not counts.n:
+        return "inconclusive"
+    if decide_share(counts.fewest, counts.n, share, confidence=confidence) == "passed":
+        return "passed"
+    refuted = decide_share(counts.most, counts.n, share, confidence=confidence) == "failed"
+    return "failed" if refuted else "inconclusive"
 
 
 def decide_median(values: Sequence[float], least: float, *, confidence: float = 0.95) -> Outcome:

@@ -1,7 +1,8 @@
 """What numbers prove: percentiles, intervals and exact tests, each with its source. Pure.
 
-Place: lab checks turn samples into findings with these. Limits: samples are taken as independent, which requests that
-overlap are not quite, so thresholds need a margin. A failed request is `math.inf` among latencies, never left out.
+Place: lab checks turn samples into findings with these. Limits: samples are taken as independent, except by
+`effective` and `share_over_time`; requests that overlap are not quite, so thresholds need a margin. A failed request is
+`math.inf` among latencies, never left out.
 """
 
 import math
@@ -132,6 +133,57 @@ def decide_share(hits: int, n: int, share: float, *, confidence: float = 0.95) -
     if n and share_at_most(hits, n, confidence=confidence) < share:
         return "failed"
     return "inconclusive"
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Independent trials that prove as much as some outcomes in time do: from `fewest` to `most` hits of `n`."""
+
+    fewest: int
+    most: int
+    n: int
+
+
+def effective(outcomes: Sequence[bool], *, batches: int = 10) -> Counts:
+    """What outcomes in order of time are worth, as neighbours may share their fate: one stall makes several late.
+
+    With the means p_b of batches of m_b outcomes and the mean p of all, the design effect is
+
+        sum of m_b · (p_b - p)**2 / (batches - 1) / (p · (1 - p)),
+
+    about 1 for independent outcomes; n divided by it, where it is above 1, is the size of an independent sample that
+    tells as much (Kish 1965, Survey Sampling, section 8.2; for exact binomial bounds Korn and Graubard 1998, Survey
+    Methodology 24:193). Hits and misses that are not whole then are rounded against either claim. Fewer than two
+    outcomes per batch, or only hits or misses, tell nothing of each other and count as they are.
+    """
+    n, hits = len(outcomes), sum(outcomes)
+    if n < 2 * batches or hits in (0, n):
+        return Counts(hits, hits, n)
+    share, spread = hits / n, 0.0
+    for number in range(batches):
+        batch = outcomes[n * number // batches : n * (number + 1) // batches]
+        spread += len(batch) * (sum(batch) / len(batch) - share) ** 2
+    worth = math.floor(n / max(1.0, spread / (batches - 1) / (share * (1.0 - share))))
+    misses = math.ceil(round((1.0 - share) * worth, 9))
+    return Counts(worth - misses, math.ceil(round(share * worth, 9)), worth)
+
+
+def share_over_time(outcomes: Sequence[bool], *, confidence: float = 0.95) -> Estimate:
+    """The share of hits among outcomes in order of time, with Clopper-Pearson bounds for what they are worth.
+
+    It proves a goal that its lower bound reaches, and refutes one that its upper bound does not.
+    """
+    n = len(outcomes)
+    if not n:
+        return Estimate(value=None, n=0, note="n too small: there are no outcomes")
+    counts, tail = effective(outcomes), (1.0 + confidence) / 2
+    if not counts.n:
+        return Estimate(value=sum(outcomes) / n, n=n, note="neighbours share their fate: nothing is proven")
+    bounds = (
+        share_at_least(counts.fewest, counts.n, confidence=tail),
+        share_at_most(counts.most, counts.n, confidence=tail),
+    )
+    note = None if counts.n == n else f"neighbours share their fate: {n} outcomes prove as much as {counts.n}"
+    return Estimate(value=sum(outcomes) / n, n=n, interval=bounds, confidence=confidence, note=note)
 
 
 def median_of_pairs(ratios: Sequence[float], *, confidence: float = 0.95) -> Estimate:

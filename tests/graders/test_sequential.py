@@ -112,6 +112,28 @@ def test_an_interval_after_every_look_covers_the_share_in_all_of_them() -> None:
     assert missed <= 5
 
 
+def test_outcomes_that_share_their_fate_are_decided_later() -> None:
+    even = ([True] * 19 + [False]) * 10
+    assert sequential.decide_outcomes(even, 0.85) == "passed"
+    assert sequential.decide_outcomes([True] * 190 + [False] * 10, 0.85) == "inconclusive"
+    assert sequential.decide_outcomes([False, True] * 20, 0.9) == "failed"
+    assert sequential.decide_outcomes([True] * 43, 0.9) == "passed"
+    assert sequential.decide_outcomes([], 0.9) == "inconclusive"
+
+
+def test_looking_at_outcomes_again_and_again_decides_falsely_no_more_often() -> None:
+    source = random.Random(6)
+    wrong = 0
+    for _ in range(200):
+        outcomes: list[bool] = []
+        said: Outcome = "inconclusive"
+        for _ in range(15):
+            outcomes += [source.random() < 0.9 for _ in range(10)]
+            said = said if said != "inconclusive" else sequential.decide_outcomes(outcomes, 0.9)
+        wrong += said == "failed"
+    assert wrong / 200 <= 0.05
+
+
 def test_the_median_of_pairs_is_decided_by_how_many_reach_it() -> None:
     ratios = [2.4, 2.1, 2.6, 2.2, 2.3, 2.5]
     assert sequential.decide_median(ratios, 2.0) == "inconclusive"

@@ -203,3 +203,51 @@ def test_questions_without_an_answer_are_refused() -> None:
     with pytest.raises(HarnessError) as caught:
         stats.smallest_n(1.0)
     assert str(caught.value) == "a p of 1 was asked for; it lies between 0 and 1"
+
+
+def stalls(source: random.Random, n: int, share: float) -> list[bool]:
+    """Outcomes of which so many are hits, where a miss is followed by another four times out of five."""
+    found, bad = [], source.random() > share
+    for _ in range(n):
+        found.append(not bad)
+        bad = source.random() < (0.8 if bad else 0.2 * (1 - share) / share)
+    return found
+
+
+def test_outcomes_that_share_their_fate_are_worth_less() -> None:
+    clumped = [True] * 135 + [False] * 15
+    assert stats.effective(clumped) == stats.Counts(7, 8, 8)
+    assert stats.effective([True] * 150) == stats.Counts(150, 150, 150)
+    assert stats.effective(([True] * 9 + [False]) * 15) == stats.Counts(135, 135, 150)
+    assert stats.effective([True, False]) == stats.Counts(1, 1, 2)
+    found = stats.share_over_time(clumped)
+    assert (found.value, found.n, found.interval) == (
+        0.9,
+        150,
+        (stats.share_at_least(7, 8, confidence=0.975), 1.0),
+    )
+    assert found.note == "neighbours share their fate: 150 outcomes prove as much as 8"
+    assert stats.share_over_time([]).note == "n too small: there are no outcomes"
+
+
+def test_stalls_lead_to_no_verdict_where_counting_alone_would() -> None:
+    source = random.Random(8)
+    plain = careful = 0
+    for _ in range(200):
+        outcomes = stalls(source, 150, 0.9)
+        plain += stats.decide_share(sum(outcomes), 150, 0.9, confidence=0.975) == "failed"
+        interval = stats.share_over_time(outcomes).interval
+        assert interval is not None
+        careful += interval[1] < 0.9
+    assert plain / 200 > 0.15
+    assert careful / 200 <= 0.025
+
+
+@quick
+@given(st.lists(st.booleans(), min_size=1, max_size=200))
+def test_what_outcomes_are_worth_is_never_more_than_they_are(outcomes: list[bool]) -> None:
+    counts = stats.effective(outcomes)
+    assert 0 <= counts.fewest <= counts.most <= counts.n <= len(outcomes)
+    low, high = stats.share_interval(sum(outcomes), len(outcomes))
+    found = stats.share_over_time(outcomes).interval
+    assert found is None or (found[0] <= low + 1e-9 and high <= found[1] + 1e-9)
