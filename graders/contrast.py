@@ -12,6 +12,8 @@ from graders import stats
 
 CHANCE = 1e-5
 """A contrast that chance alone gives more often than this says nothing; many are looked at in many runs."""
+CHANCE_OF_FAILURES = 1e-3
+"""The same for failures: that there are some is a fact already, only on whom they fall may be chance."""
 FACTOR = 1.5
 """Of the medians; a smaller contrast is left to the statistics of the lab."""
 
@@ -46,4 +48,4 @@ def fails_more(some: Sequence[bool], others: Sequence[bool], *, looks: int = 1) 
     hits, rest = sum(some), sum(others)
     if not some or not others or hits * len(others) <= FACTOR * rest * len(some):
         return False
-    return fisher(hits, len(some), rest, len(others)) <= CHANCE / looks
+    return fisher(hits, len(some), rest, len(others)) <= CHANCE_OF_FAILURES / looks
