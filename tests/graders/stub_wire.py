@@ -56,7 +56,7 @@ class Wire:
         except OSError:
             data, notes = b"", []
         if data:
-            self.read(data, arrival(notes))
+            self.read(data, CLOCKS.arrival(notes))
         else:
             self.close()
 
@@ -114,14 +114,35 @@ class Wire:
             self.socket.close()
 
 
-def arrival(notes: Sequence[tuple[int, int, bytes]]) -> float:
-    """When the kernel had what was read, on the monotonic clock; now, where it does not say."""
-    now = time.monotonic()
-    for level, kind, value in notes:
-        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
-            seconds, nanoseconds = struct.unpack("ll", value)
-            return min(now, now - time.time() + float(seconds) + float(nanoseconds) * 1e-9)
-    return now
+class Clocks:
+    """By how much the wall clock, in which the kernel tells times, is ahead of the monotonic one.
+
+    Looked at anew for each time, as the wall clock is slewed, unless this process was held up while it looked.
+    """
+
+    def __init__(self) -> None:
+        self.ahead, self.held_up = 0.0, float("inf")
+        while self.held_up > HELD_UP_SECONDS:
+            self.look()
+
+    def look(self) -> None:
+        before, wall, after = time.monotonic(), time.time(), time.monotonic()
+        self.held_up = after - before
+        if self.held_up <= HELD_UP_SECONDS:
+            self.ahead = wall - (before + after) / 2
+
+    def arrival(self, notes: Sequence[tuple[int, int, bytes]]) -> float:
+        """When the kernel had what was read, on the monotonic clock; now, where it does not say."""
+        for level, kind, value in notes:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                self.look()
+                seconds, nanoseconds = struct.unpack("ll", value)
+                return float(seconds) - self.ahead + float(nanoseconds) * 1e-9
+        return time.monotonic()
+
+
+HELD_UP_SECONDS = 0.00002
+CLOCKS = Clocks()
 
 
 async def serve(stubs: Mapping[str, Served], say: Callable[[dict[str, int]], str]) -> None:
