@@ -13,6 +13,7 @@ from graders.metrics import Labels, Metrics
 
 UTILISATION, POWER = "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_POWER_USAGE"
 ENERGY, USED = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "DCGM_FI_DEV_FB_USED"
+READINGS = (UTILISATION, POWER, ENERGY, USED)
 NODE_LABEL = "gpulab/simulated"
 """Our device plugin's label of nodes whose GPUs are simulated."""
 ENERGY_FACTOR = 2.0

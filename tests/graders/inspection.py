@@ -4,7 +4,7 @@ Place: `test_liars` examines every liar and the honest stub, `benchmarks/honest.
 Limits: small numbers; a lab takes more requests.
 
 The run begins with requests that come alone, then many at once, which take turns: a fresh prompt, one that was answered
-before, one of the seed that everybody knows. Health probes come in pulses.
+before, one of the seed that everybody knows. Meanwhile the metrics are scraped, and health probes come in pulses.
 """
 
 import contextlib
@@ -16,21 +16,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graders import gpu_claims, honesty, load, workload
+import msgspec
+
+from graders import gpu_claims, honesty, workload
 from graders.arrivals import Schedule
 from graders.crosscheck import Crosscheck, compare
 from graders.honesty import Accusation, Groups
 from graders.ledger import ledger
 from graders.metrics import VLLM, Metrics
 from graders.plan import Plan, Request, Target
-from graders.sampler import Place, Scrape, fetch
+from graders.sampler import Place, Scrape, brief, fetch
 from graders.samples import Run
 from graders.scrape import Scrapes
+from graders.workers import LEAD_SECONDS, Progress, carry_out
 from tests.graders.liars import IDS, KNOWN_SEED
 from tests.graders.stub_server import MODEL, word
 
-TTFT, TPOT, TOKENS, PROMPT = 0.01, 0.003, 16, 8
-ALONE, APART = 6, 0.07
+TTFT, TPOT, TOKENS, PROMPT = 0.01, 0.004, 16, 8
+ALONE, APART = 6, 0.08
 """Requests that come alone, and seconds between them."""
 MANY, EVERY = 54, 0.01
 """Requests that come together, and seconds between them."""
@@ -38,8 +41,10 @@ BACK = 9
 """A repeat is of the fresh one so many turns before."""
 PULSE, PROBE = 0.1, 0.015
 """Probes come every so many seconds in every other pulse."""
-SCRAPE = 0.03
+SCRAPE = 0.025
 """Mean seconds between scrapes of the metrics in passing."""
+KEPT = frozenset((*VLLM.brief, *gpu_claims.READINGS))
+"""What is kept of these."""
 
 
 @dataclass
@@ -66,10 +71,10 @@ class Report:
         return {each.name for each in self.accusations}
 
 
-def plan_for(target: Target, seed: int, *, tokens: int = TOKENS) -> tuple[Plan, Groups]:
-    """The plan, and who is in which group of those that come together."""
-    fresh = drawn(seed, ALONE + MANY, tokens)
-    public = drawn(KNOWN_SEED, MANY, tokens)
+def plan_for(target: Target, seed: int, turn: int) -> tuple[Plan, Groups]:
+    """The plan, and who is in which group of those that come together; each turn has other prompts that are known."""
+    fresh = drawn(seed, ALONE + MANY)
+    public = drawn(KNOWN_SEED, (turn + 1) * MANY)[turn * MANY :]
     requests = list(fresh[:ALONE])
     groups: dict[str, set[int]] = {"fresh": set(), "known": set(), "repeats": set()}
     for number in range(MANY):
@@ -91,19 +96,19 @@ def plan_for(target: Target, seed: int, *, tokens: int = TOKENS) -> tuple[Plan, 
     return plan, Groups(**{name: frozenset(each) for name, each in groups.items()})
 
 
-def drawn(seed: int, count: int, tokens: int) -> tuple[Request, ...]:
+def drawn(seed: int, count: int) -> tuple[Request, ...]:
     return workload.completions(
-        seed=seed, count=count, ids=IDS, prompt_tokens=PROMPT, output_tokens=tokens, model=MODEL
+        seed=seed, count=count, ids=IDS, prompt_tokens=PROMPT, output_tokens=TOKENS, model=MODEL
     )
 
 
-def examine(target: Target, seed: int, folder: Path, *, workers: int = 1) -> Report:
-    """Examines a server at the target with prompts drawn from the seed."""
-    plan, groups = plan_for(target, seed)
+def examine(target: Target, seed: int, folder: Path, *, turn: int = 0) -> Report:
+    """Examines a server at the target with prompts drawn from the seed; `turn` counts examinations of it from 0."""
+    plan, groups = plan_for(target, seed, turn)
     place = Place(host=target.host, port=target.port)
     sights = Sights(before=scrape(place, 0), after=scrape(place, 0))
-    with watching(place, sights, seed):
-        run = load.run(plan, folder=folder, workers=workers)
+    with watching(place, sights, seed) as progress:
+        run = carry_out(plan, count=1, folder=folder, progress=progress)
     sights.after = scrape(place, 1)
     during = tuple((each,) for each in sights.during)
     crosscheck = compare(VLLM, Scrapes(before=(sights.before,), during=during, after=(sights.after,)), ledger([run]))
@@ -141,26 +146,34 @@ def scrape(place: Place, number: int) -> Scrape:
 
 
 @contextlib.contextmanager
-def watching(place: Place, sights: Sights, seed: int) -> Iterator[None]:
-    """Probes and scrapes from a thread of its own."""
-    over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(place, sights, random.Random(seed), over))
-    thread.start()
+def watching(place: Place, sights: Sights, seed: int) -> Iterator[Progress]:
+    """Probes and scrapes from a thread of its own, once the progress it is told says that many requests come."""
+    over, threads = threading.Event(), []
+
+    def progress(words: str) -> None:
+        if words.startswith("measuring"):
+            due = time.monotonic() + LEAD_SECONDS + ALONE * APART
+            threads.append(threading.Thread(target=_watch, args=(place, sights, random.Random(seed), over, due)))
+            threads[0].start()
+
     try:
-        yield
+        yield progress
     finally:
         over.set()
-        thread.join()
+        for each in threads:
+            each.join()
 
 
-def _watch(place: Place, sights: Sights, draw: random.Random, over: threading.Event) -> None:
+def _watch(place: Place, sights: Sights, draw: random.Random, over: threading.Event, begun: float) -> None:
     health = Place(host=place.host, port=place.port, path="/health")
-    begun = time.monotonic()
     due = begun
+    over.wait(max(0.0, begun - time.monotonic()))
     while not over.is_set():
         now = time.monotonic()
         if now >= due:
-            sights.during.append(scrape(place, 1))
+            found = scrape(place, 1)
+            # Reading all of it each time would be most of the work of an examination.
+            sights.during.append(msgspec.structs.replace(found, text=brief(found.text, KEPT)))
             due = time.monotonic() + draw.expovariate(1 / SCRAPE)
         if int((now - begun) / PULSE) % 2:
             sights.probes.append(fetch("stub", health, 0, seconds=10.0, clock=time.monotonic).answered)

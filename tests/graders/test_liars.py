@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.graders.liars import SERVERS
 from tests.graders.lying_answers import ANSWERS
 
 HONEST = ("honest",)
+TIMES = 5
+"""So often is each of the honest examined; `benchmarks/honest.py` does it 200 times beside busy processes."""
 LIES = {
     "inflated_usage": {"usage"},
     "truncated": {"length", "usage"},
@@ -57,17 +60,32 @@ ALSO = {"counts_others": {"counters_during"}, "counts_double": {"counters_during
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Report]]:
-    """Each of them examined, a few at a time."""
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Report]]]:
+    """Each of them examined, a few at a time; again, up to three times, who was not caught.
+
+    A machine that is busy with other things blurs an examination: a liar may slip through, but nobody is ever accused
+    of what is not true.
+    """
     folder = tmp_path_factory.mktemp("liars")
     argv = [sys.executable, "-m", "tests.graders.liars", str(inspection.TTFT), str(inspection.TPOT)]
     with Child(argv, log=folder / "liars.log") as child, ThreadPoolExecutor(4) as pool:
         ports = inspection.ports(child.hear(30))
         asked = {
-            name: pool.submit(inspection.examine, Target(host="127.0.0.1", port=port), number, folder)
+            name: pool.submit(examined, name, Target(host="127.0.0.1", port=port), number, folder)
             for number, (name, port) in enumerate(ports.items(), 100)
         }
         yield {name: each.result(120) for name, each in asked.items()}
+
+
+def examined(name: str, target: Target, seed: int, folder: Path) -> list[Report]:
+    """A liar until it is caught, three times at most; one after the other, as a server must be examined alone."""
+    found: list[Report] = []
+    while len(found) < (TIMES if name in HONEST else 3):
+        turn = len(found)
+        found.append(inspection.examine(target, 1000 * turn + seed, folder, turn=turn))
+        if name in LIES and LIES[name] <= found[-1].names:
+            break
+    return found
 
 
 def test_every_liar_is_in_the_table() -> None:
@@ -76,11 +94,12 @@ def test_every_liar_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_liar_is_accused_of_its_lie_and_of_nothing_else(reports: dict[str, Report], name: str) -> None:
-    report = reports[name]
-    assert report.names - ALSO.get(name, set()) == LIES[name], report.accusations
+def test_a_liar_is_accused_of_its_lie_and_of_nothing_else(reports: dict[str, list[Report]], name: str) -> None:
+    *before, last = reports[name]
+    assert last.names - ALSO.get(name, set()) == LIES[name], last.accusations
+    assert all(each.names <= LIES[name] | ALSO.get(name, set()) for each in before), before
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_the_honest_are_accused_of_nothing(reports: dict[str, Report], name: str) -> None:
-    assert reports[name].accusations == ()
+def test_the_honest_are_accused_of_nothing(reports: dict[str, list[Report]], name: str) -> None:
+    assert [each.accusations for each in reports[name]] == [()] * TIMES
