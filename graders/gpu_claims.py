@@ -5,7 +5,6 @@ Limits: a simulation that follows the load, spends energy for it and stays withi
 far as telemetry goes. Series marked `simulated="true"` claim nothing, so nothing is held against them.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 
 from graders.honesty import Accusation
@@ -19,7 +18,7 @@ NODE_LABEL = "gpulab/simulated"
 ENERGY_FACTOR = 2.0
 """Energy and power may differ by so much, as power is read now and then; a frozen counter differs by more."""
 UPDATES = 3
-"""Energy is compared over at least so many updates of the telemetry."""
+"""Readings are compared over at least so many updates of the telemetry."""
 
 
 def simulated_gpu(
@@ -44,12 +43,9 @@ def simulated_gpu(
     for labels in load.values.get(UTILISATION, {}):
         if dict(labels).get("simulated") == "true":
             continue
-        said = [
-            *_labelled(node_labels or {}),
-            *_energy(rest, load, labels, seconds, every),
-            *_asleep(rest, load, labels),
-            *_memory(load, labels, weights_mib),
-        ]
+        said = [*_labelled(node_labels or {}), *_memory(load, labels, weights_mib)]
+        if seconds >= UPDATES * every:
+            said += [*_energy(rest, load, labels, seconds, every), *_asleep(rest, load, labels)]
         if said:
             name = dict(labels).get("modelName", "a GPU")
             yield Accusation("simulated_gpu", f"{name} {dict(labels).get('gpu', '')} is shown as real, but {said[0]}")
@@ -77,7 +73,7 @@ def _labelled(labels: Mapping[str, str]) -> Iterator[str]:
 def _energy(rest: Metrics, load: Metrics, labels: Labels, seconds: float, every: float) -> Iterator[str]:
     before, after = _value(rest, ENERGY, labels), _value(load, ENERGY, labels)
     watts = [_value(each, POWER, labels) for each in (rest, load)]
-    if before is None or after is None or None in watts or seconds < UPDATES * every:
+    if before is None or after is None or None in watts:
         return
     joules = (after - before) / 1000
     least = min(each for each in watts if each is not None) * (seconds - every) / ENERGY_FACTOR
@@ -91,7 +87,7 @@ def _energy(rest: Metrics, load: Metrics, labels: Labels, seconds: float, every:
 
 def _asleep(rest: Metrics, load: Metrics, labels: Labels) -> Iterator[str]:
     looks = [(_value(each, UTILISATION, labels), _value(each, POWER, labels)) for each in (rest, load)]
-    if looks[0] == looks[1] and None not in looks[0] and math.fsum(each or 0.0 for each in looks[0]):
+    if looks[0] == looks[1] and None not in looks[0] and looks[0][0]:
         yield f"it shows {looks[1][0]:.0f} % utilisation and {looks[1][1]:.1f} W at rest and under load alike"
 
 
