@@ -93,6 +93,13 @@ def test_every_liar_is_in_the_table() -> None:
     assert len(LIES) >= 20
 
 
+def test_the_documentation_says_who_is_accused_of_what() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "measurement.md").read_text()
+    table = text.partition("| lie | what it does | accused of |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [row.strip("|").split("|") for row in table.splitlines()]
+    assert {lie.strip(): set(names.replace(",", " ").split()) for lie, _, names in rows} == LIES
+
+
 @pytest.mark.parametrize("name", LIES)
 def test_a_liar_is_accused_of_its_lie_and_of_nothing_else(reports: dict[str, list[Report]], name: str) -> None:
     *before, last = reports[name]
