@@ -4,6 +4,7 @@ Place: lab checks build a `Plan`, `load.run` carries it out, the record keeps it
 POST only.
 """
 
+import hashlib
 import ssl
 from itertools import pairwise
 
@@ -61,10 +62,26 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request: the bytes of its JSON body, and what its answer is held to."""
+    """One request.
+
+    Attributes:
+        body: the bytes of its JSON body.
+        asked: what its answer is held to.
+        workload: name of the part of a mixture that it comes from.
+        prefix: name of the group with which it shares its beginning; None where it shares none.
+        session: number of the conversation that it goes on with, within its workload; None outside of one.
+        turn: its place in that conversation, from 0.
+        shared_tokens: so many first tokens of its prompt are also those of an earlier request of the same workload, all
+            that a prefix cache can have of it; None where the prompt is text, whose tokens are not known.
+    """
 
     body: bytes
     asked: Asked
+    workload: str | None = None
+    prefix: str | None = None
+    session: int | None = None
+    turn: int | None = None
+    shared_tokens: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +109,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     connections: int = 1024
     timeouts: Timeouts = Timeouts()
     seed: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the schedule and then each request, as JSON lines: what was sent, and when."""
+        found = hashlib.sha256(msgspec.json.encode(self.schedule))
+        for request in self.requests:
+            found.update(b"\n" + msgspec.json.encode(request))
+        return found.hexdigest()
 
     @property
     def window_end(self) -> float:

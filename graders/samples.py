@@ -17,14 +17,13 @@ from typing import Self
 import msgspec
 
 from graders import diagnosis
-from graders.arrivals import digest
 from graders.diagnosis import Figures, Floor, Health
 from graders.errors import HarnessError
 from graders.faults import Fault, judge
 from graders.plan import Plan
 from graders.streaming import Asked, Stream, parse
 
-FORMAT = "gpulab/load/v1"
+FORMAT = "gpulab/load/v2"
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,8 +158,8 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the schedule."""
-        return digest(self.plan.schedule)
+        """SHA-256 of the schedule and the requests."""
+        return self.plan.digest
 
     @cached_property
     def answers(self) -> tuple[Answer, ...]:
@@ -251,7 +250,7 @@ class Run:
             samples = msgspec.json.Decoder(Sample).decode_lines(rest)
         except msgspec.DecodeError as error:
             raise HarnessError(f"these lines are no load run that can be read: {error}; measure again") from error
-        if header.format != FORMAT or header.digest != digest(header.plan.schedule):
+        if header.format != FORMAT or header.digest != header.plan.digest:
             raise HarnessError(
                 f"these lines are a load run of format {header.format!r} or were changed; this program reads {FORMAT!r}"
             )

@@ -69,11 +69,48 @@ def test_shards_are_every_nth_index_and_together_all(count: int, workers: int) -
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_the_digest_tells_schedules_apart_and_stays_the_same() -> None:
-    made = [arrivals.poisson(5, 2, 1), arrivals.poisson(5, 2, 2), arrivals.closed(8), arrivals.closed(9)]
-    assert len({arrivals.digest(each) for each in made}) == 4
-    assert arrivals.digest(arrivals.closed(8)) == "089a1532789eededebf827ede9850bc85f9cd5c26e7f6eba7379119a6b10c759"
-    assert arrivals.digest(arrivals.poisson(5, 2, 1)) == arrivals.digest(arrivals.poisson(5.0, 2, 1))
+@quick
+@given(rates, rates, lengths, seeds)
+def test_a_ramp_ascends_inside_its_length_and_comes_from_the_seed(
+    rate: float, end_rate: float, seconds: float, seed: int
+) -> None:
+    schedule = arrivals.ramp(rate, end_rate, seconds, seed)
+    assert list(schedule.times) == sorted(schedule.times)
+    assert all(0 <= time < seconds for time in schedule.times)
+    assert schedule == arrivals.ramp(rate, end_rate, seconds, seed)
+
+
+@pytest.mark.parametrize(("rate", "end_rate"), [(0, 40), (40, 0), (10, 30)])
+def test_a_ramp_has_the_rate_of_each_moment(rate: float, end_rate: float) -> None:
+    times = arrivals.ramp(rate, end_rate, 400, seed=11).times
+    for part in range(4):
+        expected = 100 * (rate + (end_rate - rate) * (part + 0.5) / 4)
+        found = sum(100 * part <= time < 100 * part + 100 for time in times)
+        assert found == pytest.approx(expected, abs=4 * math.sqrt(expected))
+
+
+@quick
+@given(rates, lengths, seeds)
+def test_a_ramp_between_equal_rates_is_a_poisson_process(rate: float, seconds: float, seed: int) -> None:
+    assert arrivals.ramp(rate, rate, seconds, seed).times == pytest.approx(arrivals.poisson(rate, seconds, seed).times)
+
+
+@quick
+@given(st.integers(0, 2**32), st.integers(1, 30))
+def test_mean_rates_are_those_that_were_asked_for(seed: int, rate: int) -> None:
+    seconds = 2000 / rate
+    for schedule, variation in (
+        (arrivals.poisson(rate, seconds, seed), 1),
+        (arrivals.gamma(rate, seconds, seed, 0.25), 2),
+        (arrivals.gamma(rate, seconds, seed, 4), 0.5),
+        (arrivals.ramp(0, 2 * rate, seconds, seed), 1),
+    ):
+        assert len(schedule.times) == pytest.approx(2000, abs=5 * variation * math.sqrt(2000))
+    assert len(arrivals.constant(rate, seconds).times) == pytest.approx(2000, abs=1)
+
+
+def test_recorded_times_are_kept_as_they_are() -> None:
+    assert arrivals.recorded([0, 0.5, 0.5, 7]) == Schedule(kind="trace", times=(0.0, 0.5, 0.5, 7.0))
 
 
 def test_what_cannot_be_planned_is_refused() -> None:
@@ -86,3 +123,18 @@ def test_what_cannot_be_planned_is_refused() -> None:
     with pytest.raises(HarnessError) as caught:
         arrivals.closed(0)
     assert str(caught.value) == "a schedule was asked for with a number of streams of 0; it must be above 0"
+    with pytest.raises(HarnessError) as caught:
+        arrivals.ramp(0, 0, 10, 1)
+    assert str(caught.value) == (
+        "a ramp was asked for from 0 to 0 requests per second in 10 s; "
+        "give rates of 0 or more, one of them above 0, and a length above 0"
+    )
+
+
+@pytest.mark.parametrize("times", [[], [-1.0], [1.0, 0.5]])
+def test_recorded_times_that_do_not_ascend_are_refused(times: list[float]) -> None:
+    with pytest.raises(HarnessError) as caught:
+        arrivals.recorded(times)
+    assert str(caught.value) == (
+        "a schedule was asked for from times that do not ascend from 0; cut the trace and sort it"
+    )

@@ -187,7 +187,7 @@ def test_a_run_is_written_and_read_without_loss(stub: Stub, folder: Path, tmp_pa
     with pytest.raises(HarnessError) as caught:
         Run.decode(run.encode().replace(FORMAT.encode(), b"gpulab/load/v0", 1))
     assert str(caught.value) == (
-        "these lines are a load run of format 'gpulab/load/v0' or were changed; this program reads 'gpulab/load/v1'"
+        "these lines are a load run of format 'gpulab/load/v0' or were changed; this program reads 'gpulab/load/v2'"
     )
 
 
