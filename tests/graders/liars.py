@@ -2,9 +2,9 @@
 
     python -m tests.graders.liars TTFT TPOT
 
-Place: `test_liars` examines each of them; it says their ports by name on standard output, as JSON. On the port of the
-honest stub the field `stub` of a request asks for a lie of that answer alone. `LIARS` says of each lie which findings
-name it. Limits: each lies all the time, and about nothing else.
+Place: `test_liars` examines each of them and says what it must be accused of; this says their ports by name on standard
+output, as JSON. On the port of the honest stub the field `stub` of a request asks for a lie of that answer alone. A few
+here do not lie, but could be taken for liars. Limits: each lies all the time, and about nothing else.
 """
 
 import json
@@ -235,18 +235,47 @@ class Flatters(Stub):
 class PosesAsGpu(Stub):
     """Shows the telemetry of a busy GPU, whatever it does."""
 
+    labels: str = 'gpu="0",UUID="GPU-0",modelName="NVIDIA H100 80GB HBM3"'
+
     def metrics(self) -> str:
-        labels = 'gpu="0",UUID="GPU-0",modelName="NVIDIA H100 80GB HBM3"'
         readings = {
             "DCGM_FI_DEV_GPU_UTIL": 97,
             "DCGM_FI_DEV_POWER_USAGE": 512.5,
             "DCGM_FI_DEV_FB_USED": 61440,
             "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": 123456789,
         }
-        return super().metrics() + "".join(f"{name}{{{labels}}} {value}\n" for name, value in readings.items())
+        return super().metrics() + "".join(f"{name}{{{self.labels}}} {value}\n" for name, value in readings.items())
+
+
+@dataclass
+class SaysItSimulates(PosesAsGpu):
+    """No liar: the same telemetry, marked as simulated."""
+
+    labels: str = 'gpu="0",modelName="NVIDIA H100 80GB HBM3",simulated="true"'
+
+
+@dataclass
+class PrefixCache(Stub):
+    """No liar: a prompt that came before needs half the time to its first token, and is counted as a hit."""
+
+    known: set[int] = field(default_factory=set)
+    hits: set[str] = field(default_factory=set)
+
+    def answer(self, wire: Wire, request: Request) -> None:
+        answer = Answer(self, wire, request)
+        if request.key in self.known:
+            self.hits.add(request.name)
+            answer.steps = [(moment - self.ttft / 2, size) for moment, size in answer.steps]
+        self.known.add(request.key)
+        answer.begin()
+
+    def cached(self, answer: Answer) -> int:
+        return len(answer.request.prompt) // 2 if answer.request.name in self.hits else 0
 
 
 SERVERS: dict[str, type[Stub]] = {
+    "prefix_cache": PrefixCache,
+    "says_it_simulates": SaysItSimulates,
     "response_cache": ResponseCache,
     "first_seed_only": FirstSeedOnly,
     "drops_under_load": DropsUnderLoad,
@@ -264,7 +293,7 @@ SERVERS: dict[str, type[Stub]] = {
     "flatters": Flatters,
     "poses_as_gpu": PosesAsGpu,
 }
-"""Lies of a server, by name."""
+"""Servers by name: two that do not lie, and those that do."""
 
 
 if __name__ == "__main__":

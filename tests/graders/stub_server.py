@@ -128,7 +128,7 @@ class Stub:
     def count(self, answer: "Answer") -> None:
         prompt, received = len(answer.request.prompt), answer.request.received
         (first, size), (last, _) = answer.writes[0], answer.writes[-1]
-        self.engine.admit(prompt)
+        self.engine.admit(prompt, cached=self.cached(answer))
         for step in [size - 1, *(each for _, each in answer.writes[1:])]:
             if step:
                 self.engine.step(int(step))
@@ -146,6 +146,10 @@ class Stub:
             wire.whole(plain("200 OK", json.dumps({"object": "list", "data": models}).encode()))
         else:
             wire.whole(plain("404 Not Found", b'{"detail":"Not Found"}'))
+
+    def cached(self, answer: "Answer") -> int:
+        """Prompt tokens that came from a prefix cache; it has none."""
+        return 0
 
     def ids(self, request: Request, count: int) -> list[int]:
         """The greedy answer to a prompt."""

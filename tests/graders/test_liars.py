@@ -14,8 +14,8 @@ from tests.graders.inspection import Report
 from tests.graders.liars import SERVERS
 from tests.graders.lying_answers import ANSWERS
 
-HONEST = ("honest",)
-TIMES = 5
+HONEST = ("honest", "prefix_cache", "says_it_simulates")
+TIMES = 3
 """So often is each of the honest examined; `benchmarks/honest.py` does it 200 times beside busy processes."""
 LIES = {
     "inflated_usage": {"usage"},
