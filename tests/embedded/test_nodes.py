@@ -8,7 +8,7 @@ import pytest
 
 from clusters import spec
 from clusters.api import ClusterError, ElasticNodes, SpecError
-from clusters.embedded import backend
+from clusters.embedded import backend, spot
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, descendants, run, start_time
 from tests.conftest import Kubectl, Launcher, living, silent
@@ -168,11 +168,11 @@ def test_a_lost_node_comes_back_empty(cluster: EmbeddedCluster, kubectl: Kubectl
 def test_a_spot_notice_marks_the_node_and_then_it_is_lost(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
     cluster.spot_notice("spot-1", 3)
     node = kubectl.get("node", "spot-1")
-    marks = {"aws-node-termination-handler/spot-itn", "karpenter.sh/disrupted"}
+    marks = {taint["key"] for taint in spot.TAINTS}
     assert marks <= {taint["key"] for taint in node["spec"]["taints"]}
     assert node["spec"]["unschedulable"] is True
     conditions = {each["type"]: each["status"] for each in node["status"]["conditions"]}
-    assert conditions["VMEventScheduled"] == "True"
+    assert (conditions["VMEventScheduled"], conditions["PreemptionScheduled"]) == ("True", "True")
     events = kubectl.get("events", "--field-selector=involvedObject.name=spot-1,reason=SpotInterruption")
     assert len(events) == 1
     kubectl.wait_for(lambda: ready(kubectl, "spot-1"), lambda now: now == "Unknown", "the loss to be noticed")

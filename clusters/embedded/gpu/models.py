@@ -3,10 +3,19 @@
 Place: `devices.py` makes devices of them, `telemetry.py` takes their power and clocks. Limits: what is told here is
 what labels and telemetry need; a real device is described by NVML instead.
 
-Sources. Memory: the total that NVML reports. Multiprocessors and `power_watts` (the board's limit): NVIDIA's data
-sheets of each product. Clocks: "Max Clocks", the clocks of an idle board, and memory clocks, as `nvidia-smi -q` prints
-them. `idle_watts` is in no data sheet: rounded figures of idle boards in public `nvidia-smi` listings. MIG sizes: the
-NVIDIA Multi-Instance GPU User Guide, "Supported MIG Profiles".
+Sources, looked up in November 2026. Captures of `nvidia-smi -q -x` on real nodes in NVIDIA/k8s-test-infra
+(tests/e2e/go/assertions/nvidiasmi/testdata/hardware) give memory, `power_watts` (the default limit), highest clocks and
+memory clocks of T4, L40S, A100 40 GB, H100 and B200, and idle SM clocks of the last three. Listings of `nvidia-smi` in
+public repositories give the same for the others; listings of `deviceQuery` and device tables there give the
+multiprocessors. Memory is what drivers tell that count the reserved part; older ones tell less, as 16160 MiB for the
+V100. Families: getArchFamily of GPU feature discovery (NVIDIA/k8s-device-plugin, internal/lm). MIG: the NVIDIA
+Multi-Instance GPU User Guide, "Supported MIG Profiles".
+
+`idle_watts` is in no data sheet: rounded from such listings of idle boards, which differ (V100 20 to 54, H200 73 to
+127, B200 136 to 198); T4, A10G, L4 and L40S draw it in performance state P8 only, two to four times that in P0.
+
+No source was found for the idle SM clocks of A10G (210, as other Ampere boards) and H200 (345, as H100); those of T4,
+L4 and L40S are the lowest that the boards support.
 """
 
 import msgspec
@@ -64,6 +73,7 @@ def profiles(model: Model) -> dict[str, Profile]:
 MODELS = {
     "Tesla-T4": Model("Tesla T4", 15360, "turing", (7, 5), 40, 70, 9, (300, 1590), 5001),
     "Tesla-V100-SXM2-16GB": Model("Tesla V100-SXM2-16GB", 16384, "volta", (7, 0), 80, 300, 40, (135, 1530), 877),
+    # Made for AWS: no data sheet of NVIDIA's, and not the A10 (72 multiprocessors, 150 W).
     "NVIDIA-A10G": Model("NVIDIA A10G", 23028, "ampere", (8, 6), 80, 300, 16, (210, 1710), 6251),
     "NVIDIA-L4": Model("NVIDIA L4", 23034, "ada-lovelace", (8, 9), 58, 72, 12, (210, 2040), 6251),
     "NVIDIA-L40S": Model("NVIDIA L40S", 46068, "ada-lovelace", (8, 9), 142, 350, 35, (210, 2520), 9001),
