@@ -40,7 +40,7 @@ def main() -> int:
         for seed in range(1, options.runs + 1):
             report = inspection.examine(target, seed, folder)
             late += bool(report.run.client_limits(ttft=inspection.TTFT, tpot=inspection.TPOT))
-            left_out.update(report.crosscheck.left_out)
+            left_out.update(report.crosscheck.left_out.keys())
             accusations.update(report.names)
             for accusation in report.accusations:
                 print(f"run {seed}: {accusation.name}: {accusation.sentence}", flush=True)

@@ -11,7 +11,7 @@ import itertools
 import math
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any
 
 import msgspec
 
-from graders import arrivals, load, stats, workload
+from graders import arrivals, stats, workload
+from graders.diagnosis import Floor
 from graders.plan import Plan, Request, Target
 from graders.process import Child
 from graders.samples import Answer, Run
+from graders.workers import carry_out
 from tests.graders.liars import IDS
 from tests.graders.stub_server import MODEL
 
@@ -77,7 +79,7 @@ class Comparison:
     `answers` counts those compared, `events` token chunks per second in the window as written; `miscounted` are
     requests whose tokens or whose error the client saw otherwise; `sending` and `reading` are medians of seconds from
     the client's time of sending to the request's arrival, and from a first token's writing to the client's time for it;
-    `limits` is the client's own diagnosis.
+    `cpu` is the client's use of a core, and `limits` its own diagnosis.
     """
 
     streams: int
@@ -87,6 +89,7 @@ class Comparison:
     miscounted: tuple[int, ...]
     sending: float
     reading: float
+    cpu: float
     limits: tuple[str, ...]
 
     @property
@@ -139,9 +142,18 @@ def plan_for(
     )
 
 
-def measure(child: Child, plan: Plan, folder: Path, *, workers: int = 1) -> Comparison:
-    """Runs the plan against the stub and compares what both saw."""
-    run = load.run(plan, folder=folder, workers=workers)
+def measure(
+    child: Child,
+    plan: Plan,
+    folder: Path,
+    *,
+    workers: int = 1,
+    enter: Callable[[Sequence[str]], list[str]] = list,
+    floor: Floor | None = None,
+) -> Comparison:
+    """Runs the plan against the stub and compares what both saw; `enter` may keep the client from a core."""
+    plan.check()
+    run = carry_out(plan, count=min(workers, plan.schedule.streams or 1), folder=folder, enter=enter, floor=floor)
     child.tell("truth")
     logs = msgspec.json.decode(child.hear(60) or "{}", type=dict[str, Log])
     return compare(run, logs)
@@ -177,6 +189,7 @@ def compare(run: Run, logs: Mapping[str, Log]) -> Comparison:
         miscounted=tuple(answer.sample.index for answer, log in pairs if not same(answer, log)),
         sending=statistics.median(sendings or [math.nan]),
         reading=statistics.median(readings or [math.nan]),
+        cpu=run.figures.cpu_share,
         limits=tuple(run.client_limits(ttft=ttft, tpot=tpot)),
     )
 
