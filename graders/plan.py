@@ -71,8 +71,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         prefix: name of the group with which it shares its beginning; None where it shares none.
         session: number of the conversation that it goes on with, within its workload; None outside of one.
         turn: its place in that conversation, from 0.
-        shared_tokens: so many first tokens of its prompt are also those of an earlier request of the same workload, all
-            that a prefix cache can have of it; None where the prompt is text, whose tokens are not known.
+        shared_tokens: so many first tokens of its prompt are also those of a request before it, which is all that a
+            prefix cache can have of it; None where the prompt is text, whose tokens are not known.
     """
 
     body: bytes

@@ -281,30 +281,6 @@ def test_an_impossible_plan_is_refused(tmp_path: Path, changes: dict[str, Any], 
     assert str(caught.value) == f"this load cannot be run: {said}; correct the plan"
 
 
-def test_prompts_come_from_the_seed_and_begin_differently() -> None:
-    made = [msgspec.json.decode(each.body) for each in requests(200)]
-    assert len({tuple(each["prompt"][: workload.NONCE]) for each in made}) == 200
-    assert {len(each["prompt"]) for each in made} == {8}
-    assert requests(200) == requests(200)
-    assert requests(200) != requests(200, seed=2)
-    prompt = made[0].pop("prompt")
-    assert all(100 <= each < 9000 for each in prompt)
-    assert made[0] == {
-        "model": "stub",
-        "max_tokens": TOKENS,
-        "ignore_eos": True,
-        "temperature": 0,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "return_token_ids": True,
-    }
-    with pytest.raises(HarnessError) as caught:
-        workload.completions(seed=1, count=100, ids=range(3), prompt_tokens=8, output_tokens=1, model="m")
-    assert str(caught.value) == (
-        "100 prompts of 8 tokens from 3 ids cannot all begin differently; give at least 4 tokens and more ids"
-    )
-
-
 def test_a_request_is_plain_http() -> None:
     target = Target(
         host="fd00::1", port=80, path="/v1/completions", headers={"Host": "vllm", "Authorization": "Bearer x"}
