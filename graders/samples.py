@@ -115,6 +115,11 @@ class Answer:
         return self._since(self.sample.planned, self.stream.last_token)
 
     @property
+    def e2e_from_sent(self) -> float:
+        """Seconds from sending to the last token."""
+        return self._since(self.sample.sent, self.stream.last_token)
+
+    @property
     def tpot(self) -> float | None:
         """Seconds per token after the first chunk; None for a success whose first chunk brought all tokens."""
         return self.stream.tpot if self.good else math.inf

@@ -17,12 +17,16 @@ from clusters.wait import until
 from graders import arrivals, load, workers, workload
 from graders.arrivals import Schedule
 from graders.errors import HarnessError, InfrastructureError
+from graders.lengths import Fixed, Uniform
 from graders.plan import Plan, Request, Target, Timeouts, encode_request
 from graders.process import Child
+from graders.prompts import Prefixes, Sessions, Workload
 from graders.samples import FORMAT, Run
 from graders.streaming import Asked
 
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
+COMPLETIONS = workload.Completions(model="stub", ids=range(100, 8000))
+CHAT = workload.Chat(model="stub", words=[f"w{number}" for number in range(200)])
 LIES = {
     "inflated_usage": ["usage says 3200 tokens, the stream carried 32"],
     "stops_early": [
@@ -119,9 +123,29 @@ def test_open_arrivals_are_sent_when_planned_never_before(stub: Stub, folder: Pa
     assert [each.planned for each in run.samples] == list(schedule.times)
     assert all(each.started >= each.planned for each in run.samples)
     assert all(each.sent is not None and each.sent >= each.started for each in run.samples)
-    assert all(answer.ttft >= answer.ttft_from_sent for answer in run.answers)
+    for answer in run.answers:
+        late = answer.sample.sent - answer.sample.planned  # type: ignore[operator]  # asserted above
+        assert answer.ttft - answer.ttft_from_sent == pytest.approx(late)
+        assert answer.e2e - answer.e2e_from_sent == pytest.approx(late)
     assert [worker.worker for worker in run.workers] == [0, 1]
     assert run.figures.planned_rate == run.figures.achieved_rate == len(schedule.times) / 0.4
+
+
+@pytest.mark.parametrize("form", [COMPLETIONS, CHAT])
+def test_a_mixture_is_sent_as_built_and_answered_at_its_lengths(stub: Stub, folder: Path, form: workload.Form) -> None:
+    mixture = [
+        Workload(name="alone", prompt=Uniform(4, 9), output=Uniform(2, 6)),
+        Workload(name="talks", prompt=Fixed(4), output=Fixed(3), sessions=Sessions(Fixed(3), live=2)),
+        Workload(name="alike", prompt=Fixed(4), output=Fixed(2), prefixes=Prefixes(groups=2, tokens=16)),
+    ]
+    schedule = arrivals.ramp(20, 100, 0.4, seed=3)
+    asked = workload.build(form, mixture, seed=3, count=len(schedule.times))
+    path = "/v1/chat/completions" if form is CHAT else "/v1/completions"
+    target = msgspec.structs.replace(stub.target, path=path)
+    run = load.run(plan_for(target, schedule, asked, window=0.4, seed=3), folder=folder)
+    assert run.incomplete == ()
+    assert [each.stream.tokens for each in run.answers] == [each.asked.tokens for each in asked]
+    assert [each.sample.planned for each in run.answers] == list(schedule.times)
 
 
 def test_every_liar_is_named_and_the_honest_are_not(stub: Stub, folder: Path) -> None:
