@@ -120,8 +120,11 @@ def littles_law(names: Names, rounds: Sequence[Round], client: Ledger) -> Iterat
     gauges, so that chance in these moments falls on both sides. An engine sets its gauges at the end of each step, so a
     request is not seen for a step that runs when it comes and for its own first one: `Ledger.unseen` seconds. Both
     sides allow 10 % and half a request. A difference counts where it is beyond that by three standard errors, and there
-    is none where it is below by as many; else nothing can be told.
+    is none where it is below by as many; else nothing can be told, nor where more than a tenth of the requests have no
+    complete answer: nobody knows how long those were in the server.
     """
+    if client.open > LITTLE_PART * (client.finished + client.open):
+        raise LeftOut(f"{client.open} of {client.finished + client.open} requests have no complete answer")
     looks = [
         ((asked + answered) / 2, inside) for asked, answered, inside in _looks(rounds, names.running, names.waiting)
     ]

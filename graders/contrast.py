@@ -21,8 +21,8 @@ FACTOR = 1.5
 def fisher(hits: int, n: int, others: int, m: int) -> float:
     """Chance of at least `hits` among n where all `hits + others` fell by lot on n and m (Fisher 1935, one-sided)."""
     total = hits + others
-    ways = sum(math.comb(n, k) * math.comb(m, total - k) for k in range(hits, min(n, total) + 1))
-    return ways / math.comb(n + m, total)
+    terms = (_log_ways(n, k) + _log_ways(m, total - k) for k in range(max(hits, total - m), min(n, total) + 1))
+    return min(1.0, math.fsum(math.exp(term - _log_ways(n + m, total)) for term in terms))
 
 
 def slower(some: Sequence[float], others: Sequence[float]) -> float | None:
@@ -49,3 +49,8 @@ def fails_more(some: Sequence[bool], others: Sequence[bool], *, looks: int = 1) 
     if not some or not others or hits * len(others) <= FACTOR * rest * len(some):
         return False
     return fisher(hits, len(some), rest, len(others)) <= CHANCE_OF_FAILURES / looks
+
+
+def _log_ways(n: int, k: int) -> float:
+    """Logarithm of the number of ways to choose k of n; of thousands, the number itself has thousands of digits."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

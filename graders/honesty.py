@@ -8,7 +8,9 @@ An accusation is a name and a sentence with what was found; those of single answ
 """
 
 import json
+import math
 import statistics
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -94,8 +96,8 @@ def tuned_to_seed(run: Run, groups: Groups) -> Iterator[Accusation]:
 
 def drops_under_load(run: Run) -> Iterator[Accusation]:
     """Requests are refused when others are on their way, and served when not."""
-    looks = [(_others(run, each), _refused(each)) for each in run.measured if each.sample.sent is not None]
-    levels = sorted({others for others, _ in looks})[:-1]
+    looks = _on_their_way(run)
+    levels = sorted({others for others, _ in looks})[:-1] if any(refused for _, refused in looks) else []
     found: list[tuple[float, str]] = []
     for level in levels:
         many = [refused for others, refused in looks if others > level]
@@ -112,12 +114,14 @@ def drops_under_load(run: Run) -> Iterator[Accusation]:
 
 def healthy_while_probed(run: Run, probes: Sequence[float]) -> Iterator[Accusation]:
     """Requests soon after a health probe fare better than others; `probes` are when their answers came (monotonic)."""
+    moments = sorted(probes)
     probed, alone = [], []
     for each in run.measured:
         if each.sample.sent is None:
             continue
         sent = run.t0 + each.sample.sent
-        since = min((sent - probe for probe in probes if probe <= sent), default=float("inf"))
+        before = bisect_right(moments, sent)
+        since = sent - moments[before - 1] if before else math.inf
         if since <= GRACE_SECONDS:
             probed.append(_refused(each))
         elif since > GAP_SECONDS:
@@ -202,13 +206,15 @@ def tokenizer(run: Run, decode: Callable[[Sequence[int]], str]) -> Iterator[Accu
         )
 
 
-def _others(run: Run, answer: Answer) -> int:
-    """How many other requests were on their way when this one was sent."""
-    sent = answer.sample.sent or 0.0
-    return sum(
-        each is not answer and each.sample.sent is not None and each.sample.sent <= sent < each.sample.end
-        for each in run.answers
-    )
+def _on_their_way(run: Run) -> list[tuple[int, bool]]:
+    """Of each measured request: how many others were on their way when it was sent, and whether it was not served."""
+    flights = [(each.sample.sent, each.sample.end) for each in run.answers if each.sample.sent is not None]
+    begun, ended = sorted(sent for sent, _ in flights), sorted(end for _, end in flights)
+    return [
+        (bisect_right(begun, sent) - bisect_right(ended, sent) - (each.sample.end > sent), _refused(each))
+        for each in run.measured
+        if (sent := each.sample.sent) is not None
+    ]
 
 
 def _refused(answer: Answer) -> bool:

@@ -66,7 +66,7 @@ class FirstSeedOnly(Stub):
 
 def known_prompts(tokens: int) -> set[tuple[int, ...]]:
     requests = workload.completions(
-        seed=KNOWN_SEED, count=200, ids=IDS, prompt_tokens=tokens, output_tokens=1, model="stub"
+        seed=KNOWN_SEED, count=300, ids=IDS, prompt_tokens=tokens, output_tokens=1, model="stub"
     )
     return {tuple(json.loads(each.body)["prompt"]) for each in requests}
 

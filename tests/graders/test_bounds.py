@@ -66,6 +66,14 @@ def test_too_few_looks_at_the_gauges_say_nothing() -> None:
     }
 
 
+def test_requests_without_a_complete_answer_may_be_in_the_server_or_not() -> None:
+    client = books()
+    during = gauges(client, part=0.0)
+    assert [each.name for each in judged(client=client, during=during).disagreements] == ["littles_law"]
+    found = judged(client=msgspec.structs.replace(client, finished=17, open=3), during=during)
+    assert found.left_out["littles_law"] == "3 of 20 requests have no complete answer"
+
+
 @pytest.mark.parametrize("value", ["NaN", "soon", "1e308"])
 def test_gauges_that_are_absurd_never_agree(value: str) -> None:
     client = books()

@@ -15,6 +15,8 @@ from graders.contrast import fails_more, fisher, slower
         (3, 4, 1, 4, 17 / 70),
         (0, 4, 4, 4, 1.0),
         (0, 5, 0, 5, 1.0),
+        (2, 2, 3, 10, 5 / 33),  # (12 choose 5) draws, of which (10 choose 3) have both
+        (600, 5000, 400, 5000, 1.4368977673e-11),
     ],
 )
 def test_fishers_exact_test(hits: int, n: int, others: int, m: int, chance: float) -> None:
