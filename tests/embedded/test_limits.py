@@ -198,24 +198,25 @@ def test_traits_say_what_is_not_enforced(limited: EmbeddedCluster) -> None:
 
 @pytest.mark.skipif(kinds() == ["watch"], reason="no cgroups on this machine")
 def test_no_cgroups_are_left_behind_not_even_by_a_killed_holder(launcher: Launcher) -> None:
+    name = f"left-{os.getpid()}"  # the machine has one tree of cgroups, and other runs may have left theirs
     one = "nodes: [{name: a}]"
-    cluster = launcher.start("left", text=one)
+    cluster = launcher.start(name, text=one)
     kubectl = Kubectl(cluster)
     kubectl.wait_for(lambda: kubectl.get("sa"), bool, "the service account")
     run(kubectl, "inner", ["sleep", "1000"], memory="64Mi")
     kubectl.phase("inner", "Running")
-    assert any(found.glob("a/pod*/*/cgroup.procs") for found in own_cgroups("left"))
+    assert any(found.glob("a/pod*/*/cgroup.procs") for found in own_cgroups(name))
     os.kill(cluster.holder, signal.SIGKILL)
-    until(lambda: state.is_held("left", launcher.env), lambda held: not held, what="the cluster's end", seconds=20)
-    assert own_cgroups("left") != []
-    again = launcher.start("left", text=one)
+    until(lambda: state.is_held(name, launcher.env), lambda held: not held, what="the cluster's end", seconds=20)
+    assert own_cgroups(name) != []
+    again = launcher.start(name, text=one)
     try:
         folders = cgroups.stored(again.kubeconfig.parent).folders.values()
-        assert set(own_cgroups("left")) == set(map(Path, folders))
+        assert set(own_cgroups(name)) == set(map(Path, folders))
     finally:
         again.stop()
         cluster.stop()
-    assert own_cgroups("left") == []
+    assert own_cgroups(name) == []
 
 
 def test_cgroups_that_are_not_there_cannot_be_asked_for(launcher: Launcher) -> None:
