@@ -220,7 +220,9 @@ def _looks(
 ) -> dict[str, Callable[[], Iterator[Disagreement]]]:
     """Every comparison by its name."""
     names = server.names
-    times, lag = server.latencies(), client_lag * client.finished / max(1, client.later_tokens)
+    times = server.latencies()
+    late = client_lag + bounds.path(times["ttft"], client.ttft)
+    lag = late * client.finished / max(1, client.later_tokens)
     looks: dict[str, Callable[[], Iterator[Disagreement]]] = {
         "impossible_histogram": partial(_impossible, server),
         **{name: partial(_tokens, server, client, name) for name in COUNTED},

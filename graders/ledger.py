@@ -32,9 +32,9 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         later_tokens: tokens after the first, over all complete answers.
         unseen: how long an engine's gauges may not know of a request that came, on average: until the end of the step
             that runs then, and of its own first one, see `unseen_seconds`.
-        ends: when each complete answer had its last token, on the machine's monotonic clock.
-        flights: when each sent request was with the server, from sent to its last token or its failure, on the
+        flights: when each request with a complete answer was with the server, from sent to its last token, on the
             machine's monotonic clock.
+        open_flights: from sent to their failure, those that have none; when the server let go of them is not known.
     """
 
     finished: int
@@ -51,11 +51,11 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     tpot: tuple[float, ...]
     later_tokens: int
     unseen: float
-    ends: tuple[float, ...]
     flights: tuple[tuple[float, float], ...]
+    open_flights: tuple[tuple[float, float], ...] = ()
 
     def in_flight(self, moment: float, *, unseen: float = 0.0) -> int:
-        """How many requests were with the server for `unseen` s or more, at a moment of the monotonic clock."""
+        """How many requests with complete answers the server had for `unseen` s or more, at a moment of the clock."""
         return sum(sent + unseen <= moment < end for sent, end in self.flights)
 
 
@@ -84,8 +84,8 @@ def ledger(runs: Iterable[Run]) -> Ledger:
         tpot=tuple(each.stream.tpot or 0.0 for each in whole),
         later_tokens=sum(max(0, (each.stream.tokens or 0) - 1) for each in whole),
         unseen=unseen_seconds(ttft, pauses),
-        ends=tuple(_flight(t0, each)[1] for t0, each in sent if each.complete),
-        flights=tuple(_flight(t0, each) for t0, each in sent),
+        flights=tuple(_flight(t0, each) for t0, each in sent if each.complete),
+        open_flights=tuple(_flight(t0, each) for t0, each in sent if not each.complete),
     )
 
 

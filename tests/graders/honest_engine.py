@@ -48,7 +48,6 @@ def books(count: int = 20, **changes: object) -> Ledger:
         tpot=(TPOT,) * count,
         later_tokens=count * (TOKENS - 1),
         unseen=0.0,
-        ends=tuple(end for _, end in flights),
         flights=tuple(flights),
     )
     return msgspec.structs.replace(ledger, **changes)
@@ -66,7 +65,7 @@ def gauges(ledger: Ledger, rounds: int = 40, part: float = 1.0) -> list[list[Scr
     for number in range(rounds):
         moment = 0.13 + 0.25 * number
         running = part * ledger.in_flight(moment)
-        finished = 3 + sum(end - PATH <= moment for end in ledger.ends)
+        finished = 3 + sum(end - PATH <= moment for _, end in ledger.flights)
         text = f"{VLLM.running} {running}\n{VLLM.waiting} 0\n{VLLM.finished} {finished}\n"
         found.append([scrape(text, number=number, at=moment)])
     return found

@@ -160,6 +160,5 @@ class Simulation:
             tpot=tuple((each.read[-1] - each.read[0]) / (tokens - 1) for each in flights),
             later_tokens=(tokens - 1) * len(flights),
             unseen=unseen_seconds(ttft, gaps),
-            ends=tuple(each.read[-1] for each in flights),
             flights=tuple((each.sent, each.read[-1]) for each in flights),
         )

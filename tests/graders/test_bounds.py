@@ -5,7 +5,7 @@ import math
 import msgspec
 import pytest
 
-from graders.bounds import Disagreement, hidden_tail
+from graders.bounds import Disagreement, hidden_tail, path
 from graders.metrics import VLLM, Histogram
 from tests.graders.honest_engine import TTFT, books, gauges, judged, number
 
@@ -87,3 +87,18 @@ def test_gauges_that_are_absurd_never_agree(value: str) -> None:
         assert [each.name for each in found.disagreements] == ["littles_law"]
     else:
         assert found.left_out["littles_law"] == "21 of 40 scrapes during the load tell nothing"
+
+
+def test_the_path_is_what_the_client_sees_ttft_later() -> None:
+    server = Histogram((1.0, math.inf), (2, 2), 2, 0.4)
+    assert path(server, [0.3, 0.5]) == pytest.approx(0.2)
+    assert path(server, [0.1, 0.1]) == 0.0
+    assert path(server, [0.3]) == path(None, [0.3]) == path(Histogram((math.inf,), (0,), 0, 0), []) == 0.0
+
+
+def test_requests_without_an_answer_may_be_in_the_server_or_not() -> None:
+    client = books()
+    broken = client.flights[:5]
+    without = books(flights=client.flights[5:], open_flights=broken, open=5, finished=15)
+    for shown in (client, books(flights=client.flights[5:])):
+        assert "littles_law" not in [each.name for each in judged(client=without, during=gauges(shown)).disagreements]

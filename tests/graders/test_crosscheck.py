@@ -159,8 +159,8 @@ SOURCES, PROMPTS = "vllm:prompt_tokens_by_source_total", "vllm:prompt_tokens_tot
         (
             scaled(f"{TPOT_NAME}_sum", 0.9),
             {
-                "mean_tpot": "mean TPOT: expected within 5% of the 20.0 ms that the client saw, observed 18.0 ms at "
-                "the server"
+                "mean_tpot": "mean TPOT: expected within 1.2 ms of the 20.0 ms that the client saw, observed 18.0 ms "
+                "at the server"
             },
         ),
         (
