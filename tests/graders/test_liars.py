@@ -55,11 +55,7 @@ LIES = {
     "poses_as_gpu": {"simulated_gpu"},
 }
 """What each is accused of."""
-ALSO = {
-    "counts_others": {"counters_during"},
-    "counts_double": {"counters_during"},
-    "fast_clock": {"buckets_ttft", "buckets_tpot", "buckets_e2e"},
-}
+ALSO = {"counts_others": {"counters_during"}, "counts_double": {"counters_during"}}
 """What is true of it as well, and depends on the moments at which one looked."""
 
 
