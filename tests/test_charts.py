@@ -43,6 +43,17 @@ WRONG = [
         {"termination": {"gracePeriodSeconds": "30s"}},
         "at '/termination/gracePeriodSeconds': got string, want integer",
     ),
+    (
+        "vllm",
+        {"service": {"name": "Web"}},
+        "at '/service/name': 'Web' does not match pattern '^([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?$'",
+    ),
+    ("vllm", {"histogramBuckets": {"ttft": [1]}}, "at '/histogramBuckets': additional properties 'ttft' not allowed"),
+    (
+        "vllm",
+        {"histogramBuckets": {"request_latency": [0]}},
+        "at '/histogramBuckets/request_latency/0': exclusiveMinimum: got 0, want 0",
+    ),
     ("vllm", {"model": {"hostPath": "models"}}, "at '/model/hostPath': 'models' does not match pattern '^(/.*)?$'"),
 ]
 
@@ -190,6 +201,7 @@ def test_vllm_passes_every_engine_argument(helm: Path) -> None:
         "--enable-prefix-caching",
         "--enforce-eager",
         "--gpu-memory-utilization=0.85",
+        '--custom-histogram-buckets={"request_latency":[1,5],"time_to_first_token":[0.05,0.1,0.5]}',
         "--kv-cache-memory-bytes=1073741824",
         "--max-model-len=4096",
         "--max-num-batched-tokens=2048",
@@ -226,6 +238,18 @@ def test_vllm_is_asked_for_its_health_and_gets_time_to_end(helm: Path) -> None:
         assert pod["containers"][0][probe]["httpGet"] == {"path": "/health", "port": "http"}
     assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
     assert pod["terminationGracePeriodSeconds"] == 30
+
+
+def test_vllm_is_asked_at_another_path_and_called_otherwise_where_told(helm: Path) -> None:
+    rendered = render(helm, "vllm", "--values", str(CHARTS / "vllm/ci/hugging-face-values.yaml"))
+    pod = server(helm, "ci/hugging-face-values.yaml")
+
+    assert {one["kind"]: one["metadata"]["name"] for one in rendered} == {
+        "Service": "release-web",
+        "Deployment": "release",
+    }
+    assert pod["containers"][0]["readinessProbe"]["httpGet"] == {"path": "/ping", "port": "http"}
+    assert pod["enableServiceLinks"] is True
 
 
 def test_vllm_has_no_rights_it_does_not_need(helm: Path) -> None:

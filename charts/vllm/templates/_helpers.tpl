@@ -11,6 +11,10 @@ app.kubernetes.io/component: server
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{- define "vllm.service" -}}
+{{ .Values.service.name | default .Release.Name }}
+{{- end }}
+
 {{- define "vllm.model" -}}
 {{ if .Values.model.hostPath }}/model{{ else }}{{ .Values.model.name }}{{ end }}
 {{- end }}
@@ -44,6 +48,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 }}
 {{- include "vllm.argument" (dict "name" $name "value" $value) }}
 {{- end }}
+{{- with .Values.histogramBuckets }}
+- {{ printf "--custom-histogram-buckets=%s" (toJson .) | quote }}
+{{- end }}
 {{- if .Values.cpu.enabled }}
 - "--distributed-executor-backend=uni"
 {{- end }}
@@ -71,7 +78,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "vllm.probe" -}}
 httpGet:
-  path: /health
+  path: {{ .path }}
   port: http
 periodSeconds: {{ .periodSeconds }}
 timeoutSeconds: {{ .timeoutSeconds }}
