@@ -1,12 +1,14 @@
 """Pods of a release, in words: whether they serve, what they wait for, and why they never will.
 
-Place: lab checks wait for what they installed with `wait_until_serving`. Limits: Deployments whose pods carry the label
-app.kubernetes.io/instance; serving means that a GET through the API server's Service proxy answers 200.
+Place: lab checks wait for what they installed with `wait_until_serving`, find it with `address` and `replicas`, see
+an upgrade through with `wait_until_replaced`, take a pod away with `kill`. Limits: Deployments with one Service; both
+carry the label app.kubernetes.io/instance. Serving means that a GET through the API server's Service proxy answers 200.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import kubernetes
 import urllib3.exceptions
@@ -18,11 +20,15 @@ RESTARTS = 2
 """A container that ended so often will not come up by itself."""
 PENDING_SECONDS = 30.0
 """A pod that fits on no node for so long is not waiting for another pod to go."""
+UNREADY_SECONDS = 20.0
+"""A pod that answers for so long and is not ready has a probe that asks for something else."""
+
+Trouble = Literal["ending", "unready", "starting"]
 
 
 @dataclass(frozen=True)
 class Release:
-    """A Helm release that serves HTTP: its Service has the release's name.
+    """A Helm release that serves HTTP: `port` is that of its Service and of its pods, `path` answers once it serves.
 
     `fault` is the error to raise when its pods do not come up: the learner's for a submission, else the lab's.
     """
@@ -36,7 +42,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a Service answers inside the cluster's network."""
+    """Where a Service or a pod answers inside the cluster's network."""
 
     host: str
     port: int
@@ -66,6 +72,7 @@ class Pods:
         """
         begun = clock()
         placed = {release.name: begun for release in releases}
+        answering: dict[str, float] = {}
         waiting = list(releases)
         while True:
             states = {release: self._of(release) for release in waiting}
@@ -73,6 +80,9 @@ class Pods:
                 if any(map(_placed, pods)):
                     placed[release.name] = clock()
                 self._refuse_hopeless(release, pods, stuck=clock() - placed[release.name] > PENDING_SECONDS)
+                if trouble(pods) == "unready" and self._answers(release, pods[0]):
+                    answering.setdefault(release.name, clock())
+                    self._refuse_unready(release, pods, seconds=clock() - answering[release.name])
             waiting = [release for release in waiting if not self._serves(release, states[release])]
             if not waiting:
                 return
@@ -89,16 +99,67 @@ class Pods:
 
     def address(self, release: Release) -> Address:
         """The cluster address of its Service."""
+        return Address(self._service(release).spec.cluster_ip, release.port)
+
+    def replicas(self, release: Release) -> dict[str, Address]:
+        """Where each of its pods that are ready answers, by the pod's name."""
+        pods = [pod for pod in self._of(release) if _ready(pod) and not _leaving(pod)]
+        return {pod.metadata.name: Address(pod.status.pod_ip, release.port) for pod in pods}
+
+    def trouble(self, release: Release) -> Trouble:
+        """What keeps it from serving, in a word."""
+        return trouble(self._of(release))
+
+    def wait_until_replaced(
+        self,
+        release: Release,
+        before: Iterable[str],
+        count: int,
+        *,
+        seconds: float,
+        progress: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> float:
+        """Returns how long it took until `count` pods are ready and none of those called `before` is left.
+
+        Raises:
+            InfrastructureError: the lab keeps a pod from starting, or the cluster does not answer.
+            GraderError: the release's `fault`: a new pod keeps ending, or it was not done within `seconds`.
+        """
+        begun, old = clock(), frozenset(before)
+        while True:
+            pods = self._of(release)
+            fresh = [pod for pod in pods if pod.metadata.name not in old and not _leaving(pod)]
+            self._refuse_hopeless(release, fresh, stuck=False)
+            ready, left = sum(map(_ready, fresh)), sum(pod.metadata.name in old for pod in pods)
+            if ready >= count and not left:
+                return clock() - begun
+            state = f"{ready} of {count} new pods are ready, {left} of {len(old)} old ones are left"
+            if clock() - begun > seconds:
+                raise release.fault(f"the upgrade of {release.name} was not done within {seconds:g} s: {state}")
+            progress(f"upgrading: {state}")
+            sleep(0.5)
+
+    def kill(self, release: Release, pod: str) -> None:
+        """Takes a pod away at once, without telling it, as a node that is lost does."""
         try:
-            service = self._core.read_namespaced_service(release.name, release.namespace)
+            self._core.delete_namespaced_pod(pod, release.namespace, grace_period_seconds=0)
         except _TROUBLE as error:
-            raise InfrastructureError(f"the Service {release.name} cannot be read: {error}") from error
-        return Address(service.spec.cluster_ip, release.port)
+            raise InfrastructureError(f"the pod {pod} cannot be deleted: {error}") from error
+
+    def _service(self, release: Release) -> kubernetes.client.V1Service:
+        try:
+            found = self._core.list_namespaced_service(release.namespace, label_selector=_label(release)).items
+        except _TROUBLE as error:
+            raise InfrastructureError(f"the Service of {release.name} cannot be read: {error}") from error
+        if len(found) != 1:
+            raise InfrastructureError(f"{release.name} has {len(found)} Services, where one is to be asked")
+        return found[0]
 
     def _of(self, release: Release) -> list[kubernetes.client.V1Pod]:
-        selector = f"app.kubernetes.io/instance={release.name}"
         try:
-            return list(self._core.list_namespaced_pod(release.namespace, label_selector=selector).items)
+            return list(self._core.list_namespaced_pod(release.namespace, label_selector=_label(release)).items)
         except _TROUBLE as error:
             raise InfrastructureError(f"the pods of {release.name} cannot be listed: {error}") from error
 
@@ -108,10 +169,26 @@ class Pods:
         if why := failing(pods):
             raise release.fault(f"{release.name} does not come up: {why}{self._last_words(release, pods)}")
 
+    def _refuse_unready(self, release: Release, pods: Sequence[kubernetes.client.V1Pod], *, seconds: float) -> None:
+        if seconds > UNREADY_SECONDS:
+            raise release.fault(
+                f"{release.name} answers at {release.path}, but is not ready after {seconds:.0f} s more, so nobody is "
+                f"sent to it: its probes ask for {' and '.join(_asked_for(pods)) or 'something else'}"
+            )
+
+    def _answers(self, release: Release, pod: kubernetes.client.V1Pod) -> bool:
+        """Whether a pod answers when it is asked itself, ready or not."""
+        name = f"{pod.metadata.name}:{release.port}"
+        try:
+            self._core.connect_get_namespaced_pod_proxy_with_path(name, release.namespace, release.path.lstrip("/"))
+        except _TROUBLE:
+            return False
+        return True
+
     def _serves(self, release: Release, pods: Sequence[kubernetes.client.V1Pod]) -> bool:
         if not pods or not all(map(_ready, pods)):
             return False
-        name = f"{release.name}:{release.port}"
+        name = f"{self._service(release).metadata.name}:{release.port}"
         try:
             self._core.connect_get_namespaced_service_proxy_with_path(name, release.namespace, release.path.lstrip("/"))
         except _TROUBLE:
@@ -161,8 +238,33 @@ def failing(pods: Sequence[kubernetes.client.V1Pod]) -> str | None:
         for status in pod.status.container_statuses or []:
             ended = status.last_state.terminated or status.state.terminated
             if ended and status.restart_count >= RESTARTS:
-                return f"its container ended {status.restart_count} times, last with exit code {ended.exit_code}"
+                why = f" ({ended.reason})" if ended.reason not in (None, "Error", "Completed") else ""
+                return f"its container ended {status.restart_count} times, last with exit code {ended.exit_code}{why}"
     return None
+
+
+def trouble(pods: Sequence[kubernetes.client.V1Pod]) -> Trouble:
+    """What keeps these pods from serving: containers that end, probes that do not pass, or nothing but time."""
+    statuses = [status for pod in pods for status in pod.status.container_statuses or []]
+    if any(status.restart_count or status.state.terminated for status in statuses):
+        return "ending"
+    running = [pod for pod in pods if pod.status.phase == "Running"]
+    return "unready" if running and not any(map(_ready, running)) else "starting"
+
+
+def _label(release: Release) -> str:
+    return f"app.kubernetes.io/instance={release.name}"
+
+
+def _asked_for(pods: Sequence[kubernetes.client.V1Pod]) -> list[str]:
+    """Paths for which the probes of these pods ask."""
+    containers = [container for pod in pods for container in pod.spec.containers]
+    probes = [probe for each in containers for probe in (each.startup_probe, each.readiness_probe) if probe]
+    return sorted({probe.http_get.path for probe in probes if probe.http_get})
+
+
+def _leaving(pod: kubernetes.client.V1Pod) -> bool:
+    return pod.metadata.deletion_timestamp is not None
 
 
 def _placed(pod: kubernetes.client.V1Pod) -> bool:

@@ -11,7 +11,7 @@ PACKAGES = ("benchmarks", "clusters", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
-    ("record", "lab", "machine", "submission", "process", "pods"),
+    ("record", "lab", "machine", "submission", "process", "pods", "allowance", "knee"),
     (
         "http1",
         "sse",
@@ -31,6 +31,7 @@ LAYERS = (
         "watch",
         "workload",
         "load",
+        "during",
         "streaming",
         "metrics",
         "sampler",

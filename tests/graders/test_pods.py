@@ -1,13 +1,14 @@
 """Pods of releases that come up, fail, or are kept from starting; the official client's objects, no cluster."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from kubernetes import client
 
 from graders.errors import InfrastructureError, SubmissionError
-from graders.pods import Pods, Release
+from graders.pods import Address, Pods, Release
 
 RELEASE = Release("submission", "ns", 8000, "/health", SubmissionError)
 
@@ -19,11 +20,15 @@ def pod(
     waiting: tuple[str, str] | None = None,
     restarts: int = 0,
     unschedulable: str | None = None,
+    name: str = "submission-1",
+    asks: str = "/health",
+    leaving: bool = False,
+    reason: str | None = None,
 ) -> client.V1Pod:
     state = client.V1ContainerState(
         waiting=client.V1ContainerStateWaiting(reason=waiting[0], message=waiting[1]) if waiting else None
     )
-    ended = client.V1ContainerStateTerminated(exit_code=1) if restarts else None
+    ended = client.V1ContainerStateTerminated(exit_code=1, reason=reason) if restarts else None
     status = client.V1ContainerStatus(
         image="vllm",
         image_id="x",
@@ -33,22 +38,35 @@ def pod(
         state=state,
         last_state=client.V1ContainerState(terminated=ended),
     )
+    probe = client.V1Probe(http_get=client.V1HTTPGetAction(path=asks, port="http"))
     conditions = [client.V1PodCondition(type="Ready", status=str(ready))]
     if unschedulable:
         conditions = [client.V1PodCondition(type="PodScheduled", status="False", message=unschedulable)]
     return client.V1Pod(
-        metadata=client.V1ObjectMeta(name="submission-1"),
-        spec=client.V1PodSpec(containers=[], node_name=node),
+        metadata=client.V1ObjectMeta(name=name, deletion_timestamp=datetime.now(UTC) if leaving else None),
+        spec=client.V1PodSpec(containers=[client.V1Container(name="vllm", readiness_probe=probe)], node_name=node),
         status=client.V1PodStatus(
-            phase="Running" if node else "Pending", conditions=conditions, container_statuses=[status]
+            phase="Running" if node else "Pending",
+            pod_ip="10.0.0.1",
+            conditions=conditions,
+            container_statuses=[status],
         ),
     )
 
 
 class Core:
-    """The three calls of the official client that are used; each look at the pods sees the next state."""
+    """The calls of the official client that are used; each look at the pods sees the next state."""
 
-    def __init__(self, *states: list[client.V1Pod], serves: bool = True, log: str = "") -> None:
+    def __init__(
+        self,
+        *states: list[client.V1Pod],
+        serves: bool = True,
+        answers: bool = False,
+        log: str = "",
+        services: tuple[str, ...] = ("web",),
+    ) -> None:
+        self._answers, self._services = answers, services
+        self.deleted: list[tuple[str, str, int]] = []
         self._states: Iterator[list[client.V1Pod]] = iter(states)
         self._last: list[client.V1Pod] = []
         self._serves, self._log = serves, log
@@ -59,10 +77,26 @@ class Core:
         return client.V1PodList(items=self._last)
 
     def connect_get_namespaced_service_proxy_with_path(self, name: str, namespace: str, path: str) -> str:
-        assert (name, namespace, path) == ("submission:8000", "ns", "health")
+        assert (name, namespace, path) == ("web:8000", "ns", "health")
         if not self._serves:
             raise client.ApiException(status=503, reason="no endpoints")
         return ""
+
+    def connect_get_namespaced_pod_proxy_with_path(self, name: str, namespace: str, path: str) -> str:
+        assert (name, namespace, path) == ("submission-1:8000", "ns", "health")
+        if not self._answers:
+            raise client.ApiException(status=502, reason="connection refused")
+        return ""
+
+    def list_namespaced_service(self, namespace: str, *, label_selector: str) -> Any:
+        assert (namespace, label_selector) == ("ns", "app.kubernetes.io/instance=submission")
+        spec = client.V1ServiceSpec(cluster_ip="10.96.0.7")
+        return client.V1ServiceList(
+            items=[client.V1Service(metadata=client.V1ObjectMeta(name=name), spec=spec) for name in self._services]
+        )
+
+    def delete_namespaced_pod(self, name: str, namespace: str, *, grace_period_seconds: int) -> None:
+        self.deleted.append((name, namespace, grace_period_seconds))
 
     def read_namespaced_pod_log(self, *_: object, **__: object) -> str:
         return self._log
@@ -119,3 +153,81 @@ def test_a_pod_that_no_node_takes_is_the_labs_fault_after_a_while() -> None:
     with pytest.raises(InfrastructureError) as caught:
         wait(Core([pod(node=None, unschedulable="Insufficient nvidia.com/gpu")]))
     assert str(caught.value) == "submission cannot come up: no node takes its pod: Insufficient nvidia.com/gpu"
+
+
+def test_the_reason_of_an_end_is_told_where_it_has_a_name() -> None:
+    with pytest.raises(SubmissionError) as caught:
+        wait(Core([pod(ready=False, restarts=2, reason="OOMKilled")]))
+    assert str(caught.value) == (
+        "submission does not come up: its container ended 2 times, last with exit code 1 (OOMKilled)"
+    )
+
+
+def test_a_server_whose_probe_asks_for_something_else_is_told_so() -> None:
+    with pytest.raises(SubmissionError) as caught:
+        wait(Core([pod(ready=False, asks="/healthz")], answers=True), seconds=300)
+    assert str(caught.value) == (
+        "submission answers at /health, but is not ready after 20 s more, so nobody is sent to it: "
+        "its probes ask for /healthz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ([], "starting"),
+        ([pod(ready=False, node=None)], "starting"),
+        ([pod(ready=False)], "unready"),
+        ([pod(ready=False, restarts=1)], "ending"),
+    ],
+)
+def test_the_trouble_of_pods_has_a_word(state: list[client.V1Pod], word: str) -> None:
+    assert Pods(Core(state)).trouble(RELEASE) == word
+
+
+def test_a_release_is_found_by_its_label() -> None:
+    pods = Pods(Core([pod(), pod(name="submission-2", ready=False), pod(name="submission-3", leaving=True)]))
+
+    assert pods.address(RELEASE) == Address("10.96.0.7", 8000)
+    assert pods.replicas(RELEASE) == {"submission-1": Address("10.0.0.1", 8000)}
+
+
+def test_a_release_without_a_service_cannot_be_asked() -> None:
+    with pytest.raises(InfrastructureError) as caught:
+        Pods(Core([pod()], services=())).address(RELEASE)
+    assert str(caught.value) == "submission has 0 Services, where one is to be asked"
+
+
+def replace(core: Core, count: int) -> tuple[float, list[str]]:
+    clock, said = Clock(), list[str]()
+    took = Pods(core).wait_until_replaced(
+        RELEASE, ["old"], count, seconds=2, progress=said.append, clock=lambda: clock.now, sleep=clock.sleep
+    )
+    return took, said
+
+
+def test_an_upgrade_is_done_when_the_new_pods_are_ready_and_the_old_ones_gone() -> None:
+    old, new, more = pod(name="old"), pod(name="new"), pod(name="more")
+
+    assert replace(Core([old], [old, new], [pod(name="old", leaving=True), new, more], [new, more]), 2) == (
+        1.5,
+        [
+            "upgrading: 0 of 2 new pods are ready, 1 of 1 old ones are left",
+            "upgrading: 1 of 2 new pods are ready, 1 of 1 old ones are left",
+            "upgrading: 2 of 2 new pods are ready, 1 of 1 old ones are left",
+        ],
+    )
+
+
+def test_an_upgrade_that_hangs_is_the_releases_fault() -> None:
+    with pytest.raises(SubmissionError) as caught:
+        replace(Core([pod(name="old"), pod(name="new", ready=False)]), 1)
+    assert str(caught.value) == (
+        "the upgrade of submission was not done within 2 s: 0 of 1 new pods are ready, 1 of 1 old ones are left"
+    )
+
+
+def test_a_pod_is_killed_without_grace() -> None:
+    core = Core([pod()])
+    Pods(core).kill(RELEASE, "submission-1")
+    assert core.deleted == [("submission-1", "ns", 0)]
