@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS ?= 1
 VLLM := clusters/embedded/images/vllm-openai
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo lab test quick lint lock machine conformance
+.PHONY: demo lab test quick faults lint lock machine conformance
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready machine  ## grade the reference of 03_vllm on the embedded cluster
@@ -27,6 +27,9 @@ quick: .venv/ready  ## the tests that need no cluster
 conformance: .venv/ready machine  ## Kubernetes' own conformance specs
 	$(BIN)/python -m tests.conformance.run --procs $(or $(NODES),8) \
 	  $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SKIP),--skip '$(SKIP)') $(if $(KUBECONFIG),--kubeconfig '$(KUBECONFIG)')
+
+faults: .venv/ready machine  ## grade every planted fault and every cheat for real (an hour)
+	$(BIN)/pytest -m faults tests/test_faults.py
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

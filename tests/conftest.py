@@ -151,6 +151,14 @@ def kubectl(embedded: EmbeddedCluster) -> Kubectl:
     return Kubectl(embedded)
 
 
+@pytest.fixture
+def place(machine: None, programs: Path, tmp_path: Path) -> Iterator[Path]:
+    """A folder for gradings; what they left behind is killed."""
+    yield tmp_path
+    for pid in processes_with(f"{tmp_path}/"):
+        os.kill(pid, signal.SIGKILL)
+
+
 def living(processes: Iterable[tuple[int, int | None]]) -> list[int]:
     """Which of these processes, named by id and start time, are still there."""
     return [pid for pid, born in processes if born is not None and start_time(pid) == born]

@@ -1,0 +1,300 @@
+"""Both servers, what runs of them, and how load is put on one: what every check of 03_vllm works with.
+
+Place: the fixture of test_vllm.py makes one `Bench` per run. Limits: the two sides share the machine, so only
+one of them is under load at a time; performance is measured on one replica a side, availability on all replicas.
+"""
+
+import contextlib
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from clusters.api import Charts, Cluster, ClusterError, Progress
+from graders import arrivals, crosscheck, load, scrape, workload
+from graders.crosscheck import Crosscheck
+from graders.during import run_during
+from graders.errors import InfrastructureError, SubmissionError
+from graders.ledger import ledger
+from graders.metrics import VLLM
+from graders.plan import Plan, Request, Target
+from graders.pods import Pods, Release, Trouble
+from graders.record import Record
+from graders.sampler import Place
+from graders.samples import Run
+from vllm_lab.sides import MODEL, PORT
+
+CHART = "vllm"
+# Ids of gpulab-tiny's tokenizer without its special tokens, which come first.
+IDS = range(64, 4000)
+PROMPT_TOKENS, OUTPUT_TOKENS = 64, 64
+START_SECONDS = 240.0
+IDLE_SECONDS = 20.0
+CLIENT_LAG = 0.002
+"""Seconds by which the client's own times may be late whatever it says of itself."""
+FEWEST = 5
+"""A baseline that answers fewer requests in a window says nothing of the machine."""
+SEEDS = random.SystemRandom()
+"""Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
+
+
+class Alone(msgspec.Struct, frozen=True):
+    """What the starter's configuration does for one user: median TTFT and TPOT in seconds, and requests per second."""
+
+    ttft: float
+    tpot: float
+    rate: float
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """A load with what the server itself counted meanwhile, and names of the evidence."""
+
+    run: Run
+    found: Crosscheck
+    scrapes: scrape.Scrapes
+    evidence: tuple[str, ...]
+
+
+class Bench:
+    """Both releases: installed when first needed, measured as often as wanted, upgraded once measured.
+
+    Args:
+        charts: Helm.
+        pods: of the run's namespace.
+        cluster: whose network the load generator enters.
+        record: where evidence is kept.
+        folder: for files in passing.
+        values: of both sides, by "baseline" and "submission".
+        stack: ends what lasts as long as the bench.
+    """
+
+    def __init__(
+        self,
+        charts: Charts,
+        pods: Pods,
+        cluster: Cluster,
+        record: Record,
+        folder: Path,
+        values: Mapping[str, dict[str, Any]],
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._charts, self.pods, self._cluster, self._record, self._folder = charts, pods, cluster, record, folder
+        self.values, self._stack = values, stack
+        self._releases = {
+            "baseline": Release("baseline", charts.namespace, PORT, "/health", InfrastructureError),
+            "submission": Release("submission", charts.namespace, PORT, "/health", SubmissionError),
+        }
+        self._targets: dict[str, Target] = {}
+        self._kept: list[str] = []
+        self._scraper: scrape.Scraper | None = None
+        self._alone: Alone | None = None
+        self._revision = 0
+        self.start_seconds = 0.0
+        """From the installation until both sides served."""
+
+    def start(self, progress: Progress) -> None:
+        """Installs both sides with one replica each, and warms them up once they serve; once is enough.
+
+        Raises:
+            InfrastructureError: the lab's own baseline does not come up.
+            SubmissionError: the submission does not come up.
+            ClusterError: Helm refuses the submission's values, or failed.
+        """
+        if self._targets:
+            return
+        begun = time.monotonic()
+        progress("installing the chart as baseline")
+        try:
+            self._install("baseline", replicas=1)
+        except ClusterError as error:
+            raise InfrastructureError(f"the lab's own baseline cannot be installed: {error}") from error
+        progress("installing the chart as submission")
+        self._install("submission", replicas=1)
+        # The baseline last: what is wrong with the submission is to be told first.
+        releases = [self._releases["submission"], self._releases["baseline"]]
+        self.pods.wait_until_serving(releases, seconds=START_SECONDS, progress=progress)
+        self.start_seconds = time.monotonic() - begun
+        for side, release in self._releases.items():
+            address = self.pods.address(release)
+            self._targets[side] = Target(host=address.host, port=address.port)
+        for side in self._targets:
+            self.run(side, "warm-up", arrivals.closed(8), within(progress, "warming up"), window=1.5)
+
+    def trouble(self) -> Trouble:
+        """What keeps the submission from serving, in a word."""
+        return self.pods.trouble(self._releases["submission"])
+
+    def run(
+        self,
+        side: str,
+        name: str,
+        schedule: arrivals.Schedule,
+        progress: Progress,
+        *,
+        window: float,
+        ramp: float = 0.0,
+        drain: float = 30.0,
+        seed: int | None = None,
+        requests: tuple[Request, ...] = (),
+        happen: Callable[[], None] | None = None,
+    ) -> Run:
+        """Puts load on one side for `window` seconds and keeps what was seen as evidence.
+
+        Args:
+            side: "baseline" or "submission".
+            name: of the evidence.
+            schedule: when to send.
+            progress: told what is being waited for.
+            window: seconds that are measured.
+            ramp: seconds before that.
+            drain: seconds after it in which answers may come.
+            seed: of the prompts; drawn where there is none.
+            requests: what is sent; by default prompts of 64 tokens that ask for 64.
+            happen: what is done to the server meanwhile; then each request opens a connection of its own, as each user
+                does, so that none hangs on to a replica.
+        """
+        self.start(progress)
+        seed = SEEDS.getrandbits(32) if seed is None else seed
+        target = self._targets[side]
+        if happen:
+            target = msgspec.structs.replace(target, headers={"Connection": "close"})
+        plan = Plan(
+            target=target,
+            requests=requests or completions(seed, len(schedule.times) or 200 * (schedule.streams or 1)),
+            schedule=schedule,
+            seed=seed,
+            window=window,
+            ramp=ramp,
+            drain=drain,
+        )
+        if happen:
+            run = run_during(plan, happen, enter=self._cluster.enter, folder=self._folder)
+        else:
+            run = load.run(plan, enter=self._cluster.enter, folder=self._folder, progress=progress)
+        self._keep(f"{name}-{side}.jsonl", run.encode())
+        return run
+
+    def observe(self, name: str, progress: Progress, measure: Callable[[], Run], *, every: float = 0.5) -> Observed:
+        """A load on the submission between two scrapes of it, with more of them about each `every` seconds."""
+        self.start(progress)
+        with self._scrape().around(VLLM, every=every, seconds=IDLE_SECONDS) as window:
+            run = measure()
+        self._keep(f"{name}-scrapes.jsonl", window.scrapes.encode())
+        lag = max(CLIENT_LAG, run.figures.loop_lag)
+        found = crosscheck.compare(VLLM, window.scrapes, ledger([run]), client_lag=lag)
+        evidence = (f"evidence/{name}-submission.jsonl", f"evidence/{name}-scrapes.jsonl")
+        return Observed(run, found, window.scrapes, evidence)
+
+    def alone(self, name: str, progress: Progress) -> Alone:
+        """Measures the starter's configuration with one user."""
+        run = self.run("baseline", name, arrivals.closed(1), progress, ramp=0.5, window=2.5)
+        refuse_broken(run)
+        found = Alone(statistics.median(run.ttft()), statistics.median(run.tpot()), len(run.measured) / run.plan.window)
+        self._alone = found
+        return found
+
+    def alone_last(self, progress: Progress) -> Alone:
+        """The same, as it was measured last, if it was."""
+        return self._alone or self.alone("alone", progress)
+
+    def upgrade(self, seconds: float, progress: Progress) -> float:
+        """Gives the submission all its replicas with new pods, and waits; returns how long that took in seconds.
+
+        Raises:
+            SubmissionError: it was not done within `seconds`.
+            ClusterError: Helm failed.
+        """
+        release = self._releases["submission"]
+        before = self.pods.replicas(release)
+        self._revision += 1
+        self._install("submission", env={"REVISION": str(self._revision)})
+        return self.pods.wait_until_replaced(release, before, self.replicas, seconds=seconds, progress=progress)
+
+    def all_replicas(self, progress: Progress) -> list[str]:
+        """Names of the submission's ready pods, all that it asks for; upgrades it first where that was not done."""
+        self.start(progress)
+        release = self._releases["submission"]
+        if not self._revision:
+            self.stop_baseline(progress)
+            self.upgrade(START_SECONDS, progress)
+        self.pods.wait_until_serving([release], seconds=START_SECONDS, progress=progress)
+        return sorted(self.pods.replicas(release))
+
+    def kill(self, pod: str) -> None:
+        """Takes one of the submission's pods away."""
+        self.pods.kill(self._releases["submission"], pod)
+
+    def stop_baseline(self, progress: Progress) -> None:
+        """Ends the baseline, whose place an upgrade needs; what it did alone is kept."""
+        self.alone_last(progress)
+        self._install("baseline", replicas=0)
+
+    @property
+    def replicas(self) -> int:
+        """How many the submission asks for."""
+        return int(self.values["submission"]["replicaCount"])
+
+    def kept(self, prefix: str) -> tuple[str, ...]:
+        """Names of the evidence so far that begin like that."""
+        return tuple(f"evidence/{name}" for name in self._kept if name.startswith(prefix))
+
+    def _keep(self, name: str, content: bytes) -> None:
+        self._kept.append(name)
+        self._record.keep(name, content)
+
+    def _install(self, side: str, *, replicas: int | None = None, env: Mapping[str, str] | None = None) -> None:
+        changes = {} if replicas is None else {"replicaCount": replicas}
+        self._charts.install(side, CHART, {**self.values[side], **changes, "env": dict(env or {})})
+
+    def _scrape(self) -> scrape.Scraper:
+        if self._scraper is None:
+            replicas = self.pods.replicas(self._releases["submission"])
+            places = {name: Place(host=each.host, port=each.port) for name, each in replicas.items()}
+            self._scraper = self._stack.enter_context(
+                scrape.Scraper(
+                    places,
+                    enter=self._cluster.enter,
+                    folder=self._folder,
+                    brief=VLLM.brief,
+                    seed=SEEDS.getrandbits(32),
+                )
+            )
+        return self._scraper
+
+
+def completions(
+    seed: int, count: int, *, prompt_tokens: int = PROMPT_TOKENS, output_tokens: int = OUTPUT_TOKENS
+) -> tuple[Request, ...]:
+    """Requests to the lab's model whose prompts all differ."""
+    return workload.completions(
+        seed=seed, count=count, ids=IDS, prompt_tokens=prompt_tokens, output_tokens=output_tokens, model=MODEL
+    )
+
+
+def refuse_broken(run: Run) -> None:
+    """Raises InfrastructureError when the lab's own baseline failed while it was measured."""
+    if run.incomplete or len(run.measured) < FEWEST:
+        said = next(iter(run.wrong()), f"it answered {len(run.measured)} requests in {run.plan.window:g} s")
+        raise InfrastructureError(f"the baseline, which the lab compares with, failed: {said}")
+
+
+def complaint(*runs: Run) -> str:
+    """What was wrong with answers most often, to be put behind a figure; empty when nothing was."""
+    for run in runs:
+        for sentence in run.wrong():
+            return f"; most often: {sentence}"
+    return ""
+
+
+def excuse(limits: list[str]) -> str:
+    """That the client was the bottleneck, to be put behind a figure; empty when it was not."""
+    return f"; the client was the bottleneck: {limits[0]}" if limits else ""
+
+
+def within(progress: Progress, phase: str, detail: str = "") -> Callable[[str], None]:
+    """Progress that names the phase first."""
+    return lambda text: progress(f"{phase}: {detail}{text}")

@@ -1,0 +1,54 @@
+"""A grading of lab 03 as a learner starts it, in a process and a folder of its own.
+
+Place: test_grading.py and test_faults.py. Limits: one at a time; minutes each.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from clusters.process import Child
+from clusters.wait import until
+from tests.conftest import processes_with
+
+
+class Grading:
+    """One `gpulab grade 03_vllm` of a folder, with state and results of its own."""
+
+    def __init__(self, submission: Path, place: Path) -> None:
+        self.place, self.log = place, place / "grade.log"
+        argv = [str(Path(sys.executable).with_name("gpulab")), "grade", "03_vllm"]
+        argv += [f"--submission={submission}", f"--out={place / 'results'}"]
+        self.child = Child(argv, log=self.log, env={**os.environ, "XDG_STATE_HOME": str(place)})
+
+    def verdict(self) -> Any:
+        (path,) = (self.place / "results" / "03_vllm").glob("*/verdict.json")
+        return json.loads(path.read_text())
+
+    def statuses(self) -> dict[str, str]:
+        return {check["id"]: check["status"] for check in self.verdict()["checks"]}
+
+    def wait_for(self, words: str) -> None:
+        def look() -> str:
+            assert self.child.status() is None, self.log.read_text()
+            return self.log.read_text()
+
+        until(look, lambda text: words in text, what=f"{words!r} in the log", seconds=300, interval=0.2)
+
+    def assert_nothing_left(self) -> None:
+        until(lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=10)
+
+
+def graded(submission: Path, place: Path, status: int) -> Grading:
+    """A grading that was decided; a busy machine may leave the first inconclusive, which is no fault of either side."""
+    for number in (1, 2):
+        folder = place / str(number)
+        folder.mkdir()
+        grading = Grading(submission, folder)
+        ended = grading.child.wait(600)
+        if "inconclusive" not in grading.statuses().values():
+            break
+    assert ended == status, grading.log.read_text()
+    return grading

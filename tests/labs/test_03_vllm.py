@@ -1,0 +1,180 @@
+"""What the checks of 03_vllm compute besides measuring: joined values, pairs, agreement, edges. No server."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from graders import arrivals
+from graders.errors import SubmissionError
+from graders.lab import Lab
+from graders.plan import Plan, Target
+from graders.samples import Run, Sample
+from graders.submission import parse_values
+from vllm_lab import caches, counters, performance
+from vllm_lab.bench import completions
+from vllm_lab.performance import Objective
+from vllm_lab.sides import chart_values, uses
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = Lab.load(ROOT / "labs/03_vllm")
+
+
+def joined(own: dict[str, Any], level: str = "values-cpu.yaml") -> dict[str, Any]:
+    chart = ROOT / "charts/vllm"
+    defaults, given = (parse_values((chart / name).read_text(), name) for name in ("values.yaml", level))
+    return chart_values(defaults, given, own, threshold)
+
+
+def threshold(name: str) -> float:
+    return {**LAB.thresholds["L1"], "budget_gpu_memory": 0.9}[name]
+
+
+def test_who_says_nothing_gets_what_is_given() -> None:
+    values = joined({})
+
+    assert values["resources"] == {"limits": {"memory": "4Gi", "nvidia.com/gpu": 1}}
+    assert values["engine"]["kvCacheMemoryBytes"] == 268435456
+    assert [(use.what, use.used, use.given) for use in uses(values, threshold)] == [
+        ("replicas", 1, 2),
+        ("pods during an upgrade", 2, 3),
+        ("threads of the engine", 1, 1),
+        ("GiB of memory a pod", 4, 4),
+        ("cores a pod", 0, 2),
+        ("MiB of KV cache", 256, 256),
+    ]
+
+
+def test_requests_and_limits_count_and_the_larger_is_told() -> None:
+    resources = {"requests": {"cpu": "500m", "memory": "8Gi"}, "limits": {"cpu": 3}}
+    found = {use.what: use.used for use in uses(joined({"resources": resources}), threshold)}
+
+    assert (found["GiB of memory a pod"], found["cores a pod"]) == (8, 3)
+
+
+def test_on_a_gpu_its_memory_counts_instead_of_the_machines() -> None:
+    found = {use.what: use.used for use in uses(joined({}, "values-gpu.yaml"), threshold)}
+
+    assert found["of a GPU's memory"] == 0.9
+    assert "MiB of KV cache" not in found
+
+
+def test_what_is_no_number_is_named() -> None:
+    with pytest.raises(SubmissionError) as caught:
+        uses(joined({"replicaCount": "two"}), threshold)
+    assert str(caught.value) == "replicaCount is 'two', where a number belongs; correct it"
+
+
+def answer(index: int, planned: float, first: float, tokens: tuple[int, ...]) -> Sample:
+    """An answer whose tokens come a tenth of a second apart."""
+    events = [
+        {"choices": [{"index": 0, "text": "x", "token_ids": [token]}], "model": "gpulab-tiny"} for token in tokens
+    ]
+    events[-1]["choices"][0]["finish_reason"] = "length"  # type: ignore[index]
+    usage = {"choices": [], "usage": {"prompt_tokens": 1600, "completion_tokens": len(tokens)}}
+    lines = [b"data: " + msgspec.json.encode(each) + b"\n\n" for each in [*events, usage]] + [b"data: [DONE]\n\n"]
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    times = [first, *(first + 0.1 * place for place in range(len(lines)))]
+    pieces = [head, *lines]
+    return Sample(
+        index=index,
+        planned=planned,
+        started=planned,
+        sent=planned,
+        times=tuple(times),
+        sizes=tuple(map(len, pieces)),
+        data=b"".join(pieces),
+        end=times[-1],
+        closed=True,
+    )
+
+
+def run(samples: list[Sample], window: float = 10.0) -> Run:
+    requests = caches.alternating(7, 12, 1536)
+    plan = Plan(
+        target=Target(host="127.0.0.1", port=1), requests=requests, schedule=arrivals.closed(1), window=window, seed=7
+    )
+    return Run(plan, 0.0, 0.0, (), tuple(samples))
+
+
+def prompt(request: Any) -> list[int]:
+    return list(msgspec.json.decode(request.body)["prompt"])
+
+
+def test_every_other_prompt_begins_like_the_others_of_its_kind() -> None:
+    requests = [prompt(each) for each in caches.alternating(7, 12, 1536)]
+    kinds = [caches.is_shared(index) for index in range(12)]
+
+    assert kinds == [True, False, False, True] * 3
+    assert {len(each) for each in requests} == {1600}
+    assert len({tuple(each[:1536]) for each, kind in zip(requests, kinds, strict=True) if kind}) == 1
+    assert len({tuple(each[:4]) for each, kind in zip(requests, kinds, strict=True) if not kind}) == 6
+    assert len({tuple(each[1536:]) for each in requests}) == 12
+
+
+def test_a_gain_is_the_ratio_in_a_pair_and_the_first_pair_fills_the_cache() -> None:
+    first = {0: 0.8, 1: 0.8, 2: 0.6, 3: 0.2, 4: 0.1, 5: 0.5, 6: 0.5}
+    samples = [answer(index, float(index), index + wait, (1,) * 8) for index, wait in first.items()]
+
+    assert caches.gains(run(samples)) == pytest.approx([3.0, 5.0])
+
+
+def test_concurrency_counts_answers_between_first_and_last_token() -> None:
+    # Each flows for 0.7 s; the last one begins 0.2 s before the window of 2 s ends.
+    samples = [answer(0, 0.0, 0.5, (1,) * 8), answer(1, 0.0, 0.5, (1,) * 8), answer(2, 1.0, 1.8, (1,) * 8)]
+
+    assert caches.concurrency(run(samples, 2.0)) == pytest.approx((0.7 + 0.7 + 0.2) / 2)
+
+
+def test_answers_agree_when_they_begin_with_the_same_token() -> None:
+    one = run([answer(0, 0.0, 0.1, (5,) * 8), answer(1, 1.0, 1.1, (6,) * 8), answer(2, 2.0, 2.1, (7,) * 8)])
+    other = run([answer(0, 0.0, 0.1, (5,) * 8), answer(1, 1.0, 1.1, (9,) * 8)])
+
+    assert performance.agreement(one, other) == (1, 2)
+    assert performance.agreement(one, run([])) == (0, 0)
+
+
+METRICS = """
+# TYPE vllm:time_to_first_token_seconds histogram
+vllm:time_to_first_token_seconds_bucket{le="0.001"} 0
+vllm:time_to_first_token_seconds_bucket{le="TTFT"} 1
+vllm:time_to_first_token_seconds_bucket{le="+Inf"} 1
+vllm:time_to_first_token_seconds_count 1
+vllm:time_to_first_token_seconds_sum 0.1
+# TYPE vllm:request_time_per_output_token_seconds histogram
+vllm:request_time_per_output_token_seconds_bucket{le="0.025"} 1
+vllm:request_time_per_output_token_seconds_bucket{le="+Inf"} 1
+vllm:request_time_per_output_token_seconds_count 1
+vllm:request_time_per_output_token_seconds_sum 0.01
+# TYPE vllm:e2e_request_latency_seconds histogram
+vllm:e2e_request_latency_seconds_bucket{le="2.0"} 1
+vllm:e2e_request_latency_seconds_bucket{le="+Inf"} 1
+vllm:e2e_request_latency_seconds_count 1
+vllm:e2e_request_latency_seconds_sum 1
+"""
+BOUNDS = Objective(ttft=0.4, tpot=0.016, capacity=6.0)
+
+
+def test_edges_up_to_five_times_the_bound_show_the_tail() -> None:
+    assert counters.blind_spots(METRICS.replace("TTFT", "0.5"), BOUNDS) == []
+    assert counters.blind_spots(METRICS.replace("TTFT", "0.4"), BOUNDS) == []
+    assert counters.blind_spots(METRICS.replace("TTFT", "2.0"), BOUNDS) == []
+
+
+@pytest.mark.parametrize("edge", ["0.005", "0.39", "2.1"])
+def test_edges_elsewhere_hide_it(edge: str) -> None:
+    assert counters.blind_spots(METRICS.replace("TTFT", edge), BOUNDS) == [
+        f"vllm:time_to_first_token_seconds has no edge from 0.4 to 2 s: its last edge is {edge} s"
+    ]
+
+
+def test_a_missing_histogram_hides_it_too() -> None:
+    assert counters.blind_spots("# nothing\n", BOUNDS)[0] == (
+        "vllm:time_to_first_token_seconds has no edge from 0.4 to 2 s: it has none"
+    )
+
+
+def test_the_prompts_of_a_measurement_are_the_labs_own() -> None:
+    assert completions(3, 4) == completions(3, 4) != completions(4, 4)
+    assert caches.alternating(3, 4, 128) == caches.alternating(3, 4, 128)
