@@ -106,6 +106,10 @@ class Pods:
         pods = [pod for pod in self._of(release) if _ready(pod) and not _leaving(pod)]
         return {pod.metadata.name: Address(pod.status.pod_ip, release.port) for pod in pods}
 
+    def hosts(self, release: Release) -> list[str]:
+        """Addresses of the nodes that its pods are on."""
+        return sorted({pod.status.host_ip for pod in self._of(release) if _placed(pod) and not _leaving(pod)})
+
     def trouble(self, release: Release) -> Trouble:
         """What keeps it from serving, in a word."""
         return trouble(self._of(release))

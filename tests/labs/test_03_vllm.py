@@ -10,9 +10,10 @@ from graders import arrivals
 from graders.errors import SubmissionError
 from graders.lab import Lab
 from graders.plan import Plan, Target
+from graders.sampler import Scrape
 from graders.samples import Run, Sample
 from graders.submission import parse_values
-from vllm_lab import caches, counters, performance
+from vllm_lab import caches, counters, gpu, performance
 from vllm_lab.bench import completions
 from vllm_lab.performance import Objective
 from vllm_lab.sides import chart_values, uses
@@ -173,6 +174,48 @@ def test_a_missing_histogram_hides_it_too() -> None:
     assert counters.blind_spots("# nothing\n", BOUNDS)[0] == (
         "vllm:time_to_first_token_seconds has no edge from 0.4 to 2 s: it has none"
     )
+
+
+def dcgm(moment: float, util: float, mib: float, pod: str = "mine") -> Scrape:
+    text = "".join(
+        f'{name}{{gpu="0",pod="{pod}"}} {value}\n' for name, value in ((gpu.UTILISATION, util), (gpu.USED, mib))
+    )
+    return Scrape(replica="exporter", round=0, asked=moment, answered=moment, status=200, text=text)
+
+
+def test_the_use_of_a_gpu_is_that_of_its_pod_in_the_windows() -> None:
+    load = run([answer(0, 0.0, 0.5, (1,) * 8)], 2.0)
+    looks = [
+        dcgm(-1.0, 0, 100),
+        dcgm(0.5, 80, 2048),
+        dcgm(1.0, 60, 4096),
+        dcgm(1.5, 10, 9999, "other"),
+        dcgm(3.0, 0, 0),
+    ]
+
+    found = gpu.gpu_use(looks, [load], "mine", weights_bytes=3e9, bandwidth=100e9)
+
+    assert found is not None
+    assert (found.utilisation, found.used_gib, found.bandwidth) == pytest.approx((70, 4, 0.3))
+    assert gpu.gpu_use(looks, [load], "nobody's", weights_bytes=3e9, bandwidth=100e9) is None
+
+
+def test_a_gpu_out_of_its_bounds_is_told() -> None:
+    goals = {"gpu_utilisation": 70.0, "gpu_memory_gib": 22.0, "gpu_bandwidth_share": 0.3}.__getitem__
+
+    assert gpu.GpuUse(utilisation=70, used_gib=22, bandwidth=0.3).shortfalls(goals) == []
+    assert gpu.GpuUse(utilisation=20, used_gib=23, bandwidth=1.2).shortfalls(goals) == [
+        "it was 20 % busy, where 70 % are the goal",
+        "it held 23.0 GiB, where 22 are given",
+        "decoding read weights at 120% of the bandwidth, where 30% to 100 % can be",
+    ]
+
+
+def test_every_level_has_every_number() -> None:
+    numbers = {level: set(numbers) for level, numbers in LAB.thresholds.items()}
+
+    assert numbers["L1"] - numbers["L3"] == {"budget_kv_mib"}
+    assert {name for name in numbers["L3"] - numbers["L1"] if not name.startswith("gpu_")} == {"budget_gpu_memory"}
 
 
 def test_the_prompts_of_a_measurement_are_the_labs_own() -> None:

@@ -8,7 +8,7 @@ import contextlib
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from graders.metrics import VLLM
 from graders.plan import Plan, Request, Target
 from graders.pods import Pods, Release, Trouble
 from graders.record import Record
-from graders.sampler import Place
+from graders.sampler import Place, Scrape
 from graders.samples import Run
+from vllm_lab import gpu
 from vllm_lab.sides import MODEL, PORT
 
 CHART = "vllm"
@@ -188,6 +189,32 @@ class Bench:
         found = crosscheck.compare(VLLM, window.scrapes, ledger([run]), client_lag=lag)
         evidence = (f"evidence/{name}-submission.jsonl", f"evidence/{name}-scrapes.jsonl")
         return Observed(run, found, window.scrapes, evidence)
+
+    @contextlib.contextmanager
+    def gpu_watched(self) -> Iterator[list[Scrape]]:
+        """What the exporter on the submission's node tells of its GPU meanwhile; nothing where GPUs are simulated."""
+        self.start(lambda _: None)
+        found: list[Scrape] = []
+        if self._cluster.traits.gpus != "real":
+            yield found
+            return
+        (node,) = self.pods.hosts(self._releases["submission"])
+        with scrape.Scraper(
+            {"exporter": Place(host=node, port=gpu.EXPORTER_PORT)},
+            enter=self._cluster.enter,
+            folder=self._folder,
+            brief=gpu.BRIEF,
+            seed=SEEDS.getrandbits(32),
+        ) as scraper:
+            with scraper.during(every=gpu.EVERY_SECONDS):
+                yield found
+            found += scraper.scrapes()
+
+    @property
+    def pod(self) -> str:
+        """The name of the submission's one replica, as long as performance is measured."""
+        (name,) = self.pods.replicas(self._releases["submission"])
+        return name
 
     def alone(self, name: str, progress: Progress) -> Alone:
         """Measures the starter's configuration with one user."""

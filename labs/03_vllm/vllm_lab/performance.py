@@ -5,17 +5,21 @@ configuration or calibrated on it, in the same run on the same machine.
 """
 
 import statistics
+from collections.abc import Sequence
 
 import msgspec
 
 from clusters.api import Progress
 from graders import arrivals, stats
 from graders.check import Check
+from graders.errors import InfrastructureError
 from graders.knee import decide_knee, knee, next_rung
 from graders.rubric import Finding
+from graders.sampler import Scrape
 from graders.samples import Answer, Run
 from graders.stats import Outcome
 from vllm_lab.bench import OUTPUT_TOKENS, SEEDS, Alone, Bench, complaint, excuse, refuse_broken, within
+from vllm_lab.gpu import GpuUse, gpu_use
 
 HELD = 0.1
 """Share of answers that may come in bursts, which a machine with more work than cores does to honest servers too."""
@@ -77,7 +81,8 @@ def throughput(check: Check, bench: Bench, progress: Progress, number: int) -> F
     """Tokens per second of all streams together, in turns with the starter's."""
     goal, pairs = check.threshold("throughput_ratio"), int(check.threshold("throughput_pairs"))
     count = int(check.threshold("throughput_streams"))
-    measured = [_pair(check, bench, progress, number, pair, pairs) for pair in range(1, pairs + 1)]
+    with bench.gpu_watched() as scrapes:
+        measured = [_pair(check, bench, progress, number, pair, pairs) for pair in range(1, pairs + 1)]
     submissions = [pair["submission"] for pair in measured]
     rates = {side: [pair[side].tokens_per_second() for pair in measured] for side in ("baseline", "submission")}
     ratios = [ours / theirs for ours, theirs in zip(rates["submission"], rates["baseline"], strict=True)]
@@ -85,23 +90,38 @@ def throughput(check: Check, bench: Bench, progress: Progress, number: int) -> F
     low, high = estimate.interval or (0.0, float("inf"))
     limits = [limit for pair in measured for run in pair.values() for limit in run.client_limits()]
     verdict: Outcome = "passed" if low >= goal else "failed" if high < goal else "inconclusive"
+    used = _gpu_use(check, bench, scrapes, submissions)
+    short = used.shortfalls(check.threshold) if used else []
+    told = "; ".join(["", used.words(), *short]) if used else ""
     failed = sum(len(run.failures) for run in submissions)
     asked = sum(len(run.measured) for run in submissions)
     return Finding(
         expected=f"at least {goal:g} times the starter's tokens/s with {count} streams",
         observed=(
             f"{estimate.value:.2f} times: {statistics.median(rates['submission']):.0f} tokens/s against "
-            f"{statistics.median(rates['baseline']):.0f}{complaint(*submissions)}{excuse(limits)}"
+            f"{statistics.median(rates['baseline']):.0f}{told}"
+            f"{complaint(*submissions)}{excuse(limits)}"
         ),
-        verdict="inconclusive" if limits else verdict,
+        verdict="inconclusive" if limits else "failed" if short else verdict,
         unit="times the starter",
         value=estimate.value,
         n=estimate.n,
         interval=estimate.interval,
         confidence=estimate.confidence,
-        hint=None if verdict == "passed" else "broken" if failed * 2 > asked else "slow",
+        hint=None if verdict == "passed" and not short else "broken" if failed * 2 > asked else "slow",
         evidence=bench.kept(f"throughput-{number}-"),
     )
+
+
+def _gpu_use(check: Check, bench: Bench, scrapes: Sequence[Scrape], runs: Sequence[Run]) -> GpuUse | None:
+    """What the submission's GPU did; None where GPUs are simulated. Raises InfrastructureError where nobody tells."""
+    if not scrapes:
+        return None
+    weights, bandwidth = check.threshold("gpu_weights_gb") * 1e9, check.threshold("gpu_bandwidth_gbs") * 1e9
+    used = gpu_use(scrapes, runs, bench.pod, weights_bytes=weights, bandwidth=bandwidth)
+    if used is None:
+        raise InfrastructureError("the exporter on the submission's node told nothing of its GPU; is it running?")
+    return used
 
 
 def _pair(check: Check, bench: Bench, progress: Progress, number: int, pair: int, pairs: int) -> dict[str, Run]:

@@ -1,0 +1,79 @@
+"""What a real GPU did while it served: utilisation, memory, and how much of its memory's bandwidth decoding used.
+
+Place: the throughput check asks for it at L3. Limits: one GPU a replica; figures of DCGM's exporter, or of one
+that takes its place on the node. Not yet run on a GPU: lab.toml does not offer L3 before it was.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from graders.metrics import Metrics
+from graders.sampler import Scrape
+from graders.samples import Run
+
+UTILISATION, USED = "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED"
+BRIEF = (UTILISATION, USED)
+EXPORTER_PORT = 9400
+EVERY_SECONDS = 0.5
+
+
+class GpuUse(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the GPU of one pod under load.
+
+    `utilisation` is its mean in percent, `used_gib` the most memory in use, `bandwidth` the share of the memory's that
+    reading the weights once a token takes: weights / (bandwidth × median TPOT), at most 1 on a real device.
+    """
+
+    utilisation: float
+    used_gib: float
+    bandwidth: float
+
+    def words(self) -> str:
+        """The figures, for a sentence."""
+        return (
+            f"the GPU was {self.utilisation:.0f} % busy, held {self.used_gib:.1f} GiB and spent {self.bandwidth:.0%} "
+            "of its bandwidth on weights"
+        )
+
+    def shortfalls(self, threshold: Callable[[str], float]) -> list[str]:
+        """What is out of its bounds, a sentence each."""
+        said = []
+        if self.utilisation < threshold("gpu_utilisation"):
+            said.append(f"it was {self.utilisation:.0f} % busy, where {threshold('gpu_utilisation'):g} % are the goal")
+        if self.used_gib > threshold("gpu_memory_gib"):
+            said.append(f"it held {self.used_gib:.1f} GiB, where {threshold('gpu_memory_gib'):g} are given")
+        if not threshold("gpu_bandwidth_share") <= self.bandwidth <= 1.0:
+            said.append(
+                f"decoding read weights at {self.bandwidth:.0%} of the bandwidth, where "
+                f"{threshold('gpu_bandwidth_share'):.0%} to 100 % can be"
+            )
+        return said
+
+
+def gpu_use(
+    scrapes: Iterable[Scrape], runs: Sequence[Run], pod: str, *, weights_bytes: float, bandwidth: float
+) -> GpuUse | None:
+    """The use of a pod's GPU in the windows of these runs; None where the exporter told nothing of it then.
+
+    Args:
+        scrapes: of the exporter on the pod's node, from before the first run until after the last.
+        runs: loads on that pod.
+        pod: its name, which the exporter gives as the label `pod`.
+        weights_bytes: what a token reads of the weights.
+        bandwidth: of the GPU's memory, in bytes a second.
+    """
+    windows = [(run.t0 + run.plan.ramp, run.t0 + run.plan.window_end) for run in runs]
+    inside = [each for each in scrapes if any(start <= each.asked < end for start, end in windows)]
+    told = [Metrics.parse(each.text) for each in inside if each.failure is None]
+    busy = [value for metrics in told if (value := metrics.total(UTILISATION, pod=pod)) is not None]
+    held = [value for metrics in told if (value := metrics.total(USED, pod=pod)) is not None]
+    paces = [pace for run in runs for pace in run.tpot()]
+    if not busy or not held or not paces:
+        return None
+    return GpuUse(
+        utilisation=statistics.fmean(busy),
+        used_gib=max(held) / 1024,
+        bandwidth=weights_bytes / (bandwidth * statistics.median(paces)),
+    )
