@@ -37,7 +37,7 @@ START_SECONDS = 240.0
 IDLE_SECONDS = 20.0
 CLIENT_LAG = 0.002
 """Seconds by which the client's own times may be late whatever it says of itself."""
-FEWEST = 5
+FEWEST = 3
 """A baseline that answers fewer requests in a window says nothing of the machine."""
 SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
