@@ -141,7 +141,7 @@ class Pods:
                 return clock() - begun
             state = f"{ready} of {count} new pods are ready, {left} of {len(old)} old ones are left"
             if clock() - begun > seconds:
-                raise release.fault(f"the upgrade of {release.name} was not done within {seconds:g} s: {state}")
+                raise release.fault(f"the upgrade of {release.name} was not done within {seconds:.0f} s: {state}")
             progress(f"upgrading: {state}")
             sleep(0.5)
 

@@ -229,7 +229,7 @@ class Bench:
         return self._alone or self.alone("alone", progress)
 
     def upgrade(self, seconds: float, progress: Progress) -> float:
-        """Gives the submission all its replicas with new pods, and waits; returns how long that took in seconds.
+        """Replaces the submission's one pod, and waits; returns how long that took in seconds.
 
         Raises:
             SubmissionError: it was not done within `seconds`.
@@ -238,17 +238,27 @@ class Bench:
         release = self._releases["submission"]
         before = self.pods.replicas(release)
         self._revision += 1
-        self._install("submission", env={"REVISION": str(self._revision)})
-        return self.pods.wait_until_replaced(release, before, self.replicas, seconds=seconds, progress=progress)
+        self._install("submission", replicas=1)
+        return self.pods.wait_until_replaced(release, before, 1, seconds=seconds, progress=progress)
+
+    def settle(self, progress: Progress) -> None:
+        """Waits until the submission serves again after an upgrade that was not done in time."""
+        self.pods.wait_until_serving([self._releases["submission"]], seconds=START_SECONDS, progress=progress)
 
     def all_replicas(self, progress: Progress) -> list[str]:
-        """Names of the submission's ready pods, all that it asks for; upgrades it first where that was not done."""
+        """Gives the submission all its replicas, and waits; returns the names of its pods, which are ready.
+
+        Raises:
+            SubmissionError: they were not ready in time.
+            ClusterError: Helm failed.
+        """
         self.start(progress)
+        self.stop_baseline(progress)
         release = self._releases["submission"]
-        if not self._revision:
-            self.stop_baseline(progress)
-            self.upgrade(START_SECONDS, progress)
-        self.pods.wait_until_serving([release], seconds=START_SECONDS, progress=progress)
+        self._install("submission")
+        count = int(self.values["submission"]["replicaCount"])
+        self.pods.wait_until_replaced(release, (), count, seconds=START_SECONDS, progress=progress)
+        self.settle(progress)
         return sorted(self.pods.replicas(release))
 
     def kill(self, pod: str) -> None:
@@ -260,11 +270,6 @@ class Bench:
         self.alone_last(progress)
         self._install("baseline", replicas=0)
 
-    @property
-    def replicas(self) -> int:
-        """How many the submission asks for."""
-        return int(self.values["submission"]["replicaCount"])
-
     def kept(self, prefix: str) -> tuple[str, ...]:
         """Names of the evidence so far that begin like that."""
         return tuple(f"evidence/{name}" for name in self._kept if name.startswith(prefix))
@@ -273,9 +278,11 @@ class Bench:
         self._kept.append(name)
         self._record.keep(name, content)
 
-    def _install(self, side: str, *, replicas: int | None = None, env: Mapping[str, str] | None = None) -> None:
-        changes = {} if replicas is None else {"replicaCount": replicas}
-        self._charts.install(side, CHART, {**self.values[side], **changes, "env": dict(env or {})})
+    def _install(self, side: str, *, replicas: int | None = None) -> None:
+        changes: dict[str, Any] = {} if replicas is None else {"replicaCount": replicas}
+        # A variable that nobody reads makes new pods of old ones.
+        changes["env"] = {"REVISION": str(self._revision)} if side == "submission" else {}
+        self._charts.install(side, CHART, {**self.values[side], **changes})
 
     def _scrape(self) -> scrape.Scraper:
         if self._scraper is None:
