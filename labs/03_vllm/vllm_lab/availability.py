@@ -18,7 +18,7 @@ from vllm_lab.bench import SEEDS, Bench, complaint, completions, within
 
 ONE_SIDED = 0.975
 UNIT = "share of requests"
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 12.0
 """What an upgrade takes besides the start of the new pods: Helm, and the end of the old one."""
 
 
