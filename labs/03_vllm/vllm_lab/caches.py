@@ -4,21 +4,21 @@ Place: test_vllm.py measures with these, one function a check. Limits: the serve
 moments at which it is idle; a gain that they do not explain is no gain.
 """
 
-import random
 import statistics
-from collections.abc import Sequence
-
-import msgspec
 
 from clusters.api import Progress
-from graders import arrivals, stats
+from graders import arrivals, stats, workload
 from graders.check import Check
+from graders.lengths import Fixed
 from graders.metrics import VLLM
 from graders.plan import Request
+from graders.prompts import Prefixes, Workload
 from graders.rubric import Finding
 from graders.samples import Answer, Run
 from graders.stats import Outcome
+from graders.workload import Completions
 from vllm_lab.bench import IDS, SEEDS, Bench, Observed, complaint, completions, excuse, within
+from vllm_lab.sides import MODEL
 
 HITS = 0.9
 """Share of the tokens that prompts have in common and that must come from the cache: the rest is for its block size."""
@@ -42,7 +42,8 @@ def prefix(check: Check, bench: Bench, progress: Progress, number: int) -> Findi
     pairs = gains(run)
     estimate = stats.median_of_pairs(pairs)
     low, high = estimate.interval or (0.0, float("inf"))
-    expected_hits = shared * max(0, sum(each.complete and is_shared(each.sample.index) for each in run.answers) - 1)
+    repeated = [run.plan.requests[each.sample.index].shared_tokens or 0 for each in run.answers if each.complete]
+    expected_hits = sum(repeated)
     hits = found.prefix_hits or 0.0
     explained = bool(expected_hits) and hits >= HITS * expected_hits
     limits = run.client_limits()
@@ -82,9 +83,15 @@ def alternating(seed: int, count: int, shared: int) -> tuple[Request, ...]:
 
     Which comes first in a pair turns, so that a drift of the machine's speed falls on both.
     """
-    common = random.Random(seed).choices(IDS, k=shared)
-    own = completions(seed, count, prompt_tokens=shared + OWN_TOKENS, output_tokens=ANSWER_TOKENS)
-    return tuple(_begin(each, common) if is_shared(index) else each for index, each in enumerate(own))
+    form = Completions(model=MODEL, ids=IDS)
+    prefixes, answer = Prefixes(groups=1, tokens=shared), Fixed(ANSWER_TOKENS)
+    alike = Workload(name="alike", prompt=Fixed(OWN_TOKENS), output=answer, prefixes=prefixes)
+    own = Workload(name="own", prompt=Fixed(shared + OWN_TOKENS), output=answer)
+    kinds = {
+        kind: iter(workload.build(form, [each], seed=seed, count=(count + 1) // 2))
+        for kind, each in ((True, alike), (False, own))
+    }
+    return tuple(next(kinds[is_shared(index)]) for index in range(count))
 
 
 def is_shared(index: int) -> bool:
@@ -158,10 +165,3 @@ def unreadable(observed: Observed) -> str:
     """Why the server's counters say nothing, to be put behind a figure."""
     said = [each.sentence for each in observed.found.disagreements]
     return f"; {VLLM.preemptions} cannot be read: {said[0] if said else 'it is not there'}"
-
-
-def _begin(request: Request, common: Sequence[int]) -> Request:
-    """The same request with other first tokens."""
-    body = msgspec.json.decode(request.body)
-    body["prompt"] = [*common, *body["prompt"][len(common) :]]
-    return msgspec.structs.replace(request, body=msgspec.json.encode(body))
