@@ -162,8 +162,8 @@ def test_a_container_is_restarted_with_back_off(kubectl: Kubectl) -> None:
         "the third run",
     )
     assert found["lastState"]["terminated"]["exitCode"] == 1
-    # The kubelet keeps one container that ended: the log of the last but one can be had while the next runs only.
-    assert kubectl("logs", "restarts", "--previous") == "run\n"
+    # The kubelet keeps one container that ended, and the API server names the one before for a moment.
+    kubectl.wait_for(lambda: kubectl("logs", "restarts", "--previous"), lambda log: log == "run\n", "the last log")
     events = kubectl("get", "events", "--field-selector=involvedObject.name=restarts", "-o", "jsonpath={..reason}")
     assert "BackOff" in events.split()
 
