@@ -42,18 +42,20 @@ PODS = [
         "ordered",
         container(
             "main",
-            "cat /work/steps; until [ -e /work/sidecar ]; do sleep 0.01; done",
-            volumeMounts=[{"name": "work", "mountPath": "/work"}],
+            "cat /shared/steps; until [ -e /shared/sidecar ]; do sleep 0.01; done",
+            volumeMounts=[{"name": "work", "mountPath": "/shared"}],
         ),
         initContainers=[
-            container("first", "echo first >> /work/steps", volumeMounts=[{"name": "work", "mountPath": "/work"}]),
+            container("first", "echo first >> /shared/steps", volumeMounts=[{"name": "work", "mountPath": "/shared"}]),
             container(
                 "beside",
-                "touch /work/sidecar; " + GRACEFUL,
+                "touch /shared/sidecar; " + GRACEFUL,
                 restartPolicy="Always",
-                volumeMounts=[{"name": "work", "mountPath": "/work"}],
+                volumeMounts=[{"name": "work", "mountPath": "/shared"}],
             ),
-            container("second", "echo second >> /work/steps", volumeMounts=[{"name": "work", "mountPath": "/work"}]),
+            container(
+                "second", "echo second >> /shared/steps", volumeMounts=[{"name": "work", "mountPath": "/shared"}]
+            ),
         ],
         volumes=[{"name": "work", "emptyDir": {}}],
     ),
