@@ -7,10 +7,11 @@ writes the verdict after each; reports and exports only read it. Limits: a check
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
+from graders import stats
 from graders.errors import HarnessError, InfrastructureError, SubmissionError
 from graders.lab import CheckSpec, Lab, Level
 from graders.machine import Machine
@@ -53,6 +54,33 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None = None
     hint: str | None = None
     evidence: tuple[str, ...] = ()
+
+    @classmethod
+    def of_share(
+        cls,
+        met: int,
+        n: int,
+        *,
+        unit: str,
+        expected: str,
+        observed: str,
+        verdict: Outcome,
+        hint: str | None,
+        evidence: tuple[str, ...],
+    ) -> Self:
+        """A finding whose value is the share `met` of `n`, with its exact interval at 95 %; neither for n = 0."""
+        return cls(
+            expected=expected,
+            observed=observed,
+            verdict=verdict,
+            unit=unit,
+            value=met / n if n else None,
+            n=n,
+            interval=stats.share_interval(met, n) if n else None,
+            confidence=0.95,
+            hint=hint,
+            evidence=evidence,
+        )
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):

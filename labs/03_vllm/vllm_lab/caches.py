@@ -131,7 +131,10 @@ def pressure(check: Check, bench: Bench, progress: Progress, number: int) -> Fin
     verdict: Outcome = "failed" if run.incomplete or at_once < flowing else kept
     limits = run.client_limits()
     unread = observed.found.preemptions is None
-    return Finding(
+    return Finding.of_share(
+        n - lost,
+        n,
+        unit="share of answers that keep their place",
         expected=(
             f"of {count} answers of {tokens} tokens at once, at least {flowing:g} flow on average, and at least "
             f"{share:.0%} keep their place in the KV cache"
@@ -141,11 +144,6 @@ def pressure(check: Check, bench: Bench, progress: Progress, number: int) -> Fin
             f"{unreadable(observed) if unread else ''}{complaint(run)}{excuse(limits)}"
         ),
         verdict="inconclusive" if limits or unread else verdict,
-        unit="share of answers that keep their place",
-        value=(n - lost) / n if n else None,
-        n=n,
-        interval=stats.share_interval(n - lost, n) if n else None,
-        confidence=0.95,
         hint=None if verdict == "passed" else "broken" if run.incomplete else "preempted" if lost else "few",
         evidence=observed.evidence,
     )

@@ -48,7 +48,10 @@ def streams(check: Check, bench: Bench, progress: Progress, number: int) -> Find
     complete = n and good == n and held <= HELD * n
     right = complete and same >= SAME * both > 0
     verdict: Outcome = "passed" if right else "inconclusive" if run.client_limits() else "failed"
-    return Finding(
+    return Finding.of_share(
+        good,
+        n,
+        unit="share of answers",
         expected=(
             f"every answer is a complete OpenAI stream of the length asked for, at most {HELD:.0%} in bursts, and at "
             f"least {SAME:.0%} begin with the starter's token"
@@ -58,11 +61,6 @@ def streams(check: Check, bench: Bench, progress: Progress, number: int) -> Find
             f"{complaint(run)}{excuse(run.client_limits())}"
         ),
         verdict=verdict,
-        unit="share of answers",
-        value=good / n if n else None,
-        n=n,
-        interval=stats.share_interval(good, n) if n else None,
-        confidence=0.95,
         hint=None if right else "other_words" if complete else "broken",
         evidence=bench.kept(f"streams-{number}-"),
     )
@@ -214,18 +212,16 @@ def service_level(check: Check, bench: Bench, progress: Progress, number: int) -
     probe = _probe(bench, f"objective-{number}", objective, check.threshold("slo_load_factor"), n, say)
     met, asked = probe.met, probe.asked
     verdict = stats.decide_share(met, asked, share, confidence=ONE_SIDED)
-    return Finding(
+    return Finding.of_share(
+        met,
+        asked,
+        unit=SHARE,
         expected=f"at least {share:.0%} of requests with {objective.words()} at {probe.rate:.1f} requests/s",
         observed=(
             f"{met} of {asked} requests ({met / max(asked, 1):.0%}); {probe.late} began late, {probe.slow} flowed "
             f"slowly, {probe.failed} failed{complaint(probe.run)}{excuse(probe.limits)}"
         ),
         verdict="inconclusive" if probe.limits else verdict,
-        unit=SHARE,
-        value=met / asked if asked else None,
-        n=asked,
-        interval=stats.share_interval(met, asked) if asked else None,
-        confidence=0.95,
         hint=None if verdict == "passed" else probe.hint,
         evidence=bench.kept(f"objective-{number}-"),
     )
