@@ -1,4 +1,4 @@
-"""Faults planted in the reference of a lab and cheats on top of it: each is caught by the check that names it.
+"""The starter of a lab, faults planted in its reference and cheats: each is caught by the check that names it.
 
 Those that need no engine are judged here at once. The others are graded for real, minutes each: `pytest -m faults`.
 """
@@ -23,6 +23,7 @@ LAB = Lab.load(ROOT / "labs/03_vllm")
 FAULTS: dict[str, dict[str, str]] = tomllib.loads((TESTS / "faults/03_vllm/expected.toml").read_text())
 CHEATS: dict[str, dict[str, str]] = tomllib.loads((TESTS / "cheats/03_vllm/expected.toml").read_text())
 AT_ONCE = "resources_within_budget"
+WITHOUT_PACE = [AT_ONCE, "server_comes_up", "streams_are_correct", "counters_agree"]
 
 
 class AtL1:
@@ -100,6 +101,24 @@ def test_whatever_a_cheat_says_the_lab_installs_its_own() -> None:
         assert joined["image"] == {"repository": "vllm/vllm-openai", "tag": "v0.32.0", "pullPolicy": "IfNotPresent"}
         assert (joined["engine"]["extraArgs"], joined["engine"]["dtype"]) == ([], "auto")
         assert joined["model"]["name"] == "/models/gpulab-tiny"
+
+
+@pytest.mark.serving
+@pytest.mark.faults
+def test_the_starter_gets_nothing_for_how_it_serves_and_is_told_why(place: Path) -> None:
+    grading = graded(ROOT / "labs/03_vllm/starter", place, 1)
+    assert grading.statuses() == {
+        **dict.fromkeys(WITHOUT_PACE, "passed"),
+        **dict.fromkeys(["throughput", "rolling_upgrade", "replica_loss"], "failed"),
+        **dict.fromkeys(["service_level_objective", "highest_load", "kv_cache", "prefix_cache"], "skipped"),
+    }
+    assert grading.verdict()["points"] == 20
+    for check in grading.verdict()["checks"]:
+        if check["status"] == "failed":
+            assert check["expected"]
+            assert check["observed"]
+            assert check["hint"]
+    grading.assert_nothing_left()
 
 
 @pytest.mark.serving

@@ -13,7 +13,7 @@ from tests.grading import Grading, graded
 pytestmark = pytest.mark.serving
 
 ROOT = Path(__file__).resolve().parents[1]
-IDS = ["resources_within_budget", "server_comes_up", "streams_are_correct", "counters_agree"]
+BEFORE_LOAD = ["resources_within_budget", "server_comes_up"]
 
 
 def test_the_reference_gets_full_marks(place: Path) -> None:
@@ -22,22 +22,6 @@ def test_the_reference_gets_full_marks(place: Path) -> None:
     assert (verdict["status"], verdict["points"], verdict["max_points"]) == ("passed", 100, 100)
     assert verdict["simulated"] == ["GPUs"]
     assert "100/100 passed" in grading.log.read_text()
-    grading.assert_nothing_left()
-
-
-def test_the_starter_gets_nothing_for_how_it_serves_and_is_told_why(place: Path) -> None:
-    grading = graded(ROOT / "labs/03_vllm/starter", place, 1)
-    assert grading.statuses() == {
-        **dict.fromkeys(IDS, "passed"),
-        **dict.fromkeys(["throughput", "rolling_upgrade", "replica_loss"], "failed"),
-        **dict.fromkeys(["service_level_objective", "highest_load", "kv_cache", "prefix_cache"], "skipped"),
-    }
-    assert grading.verdict()["points"] == 20
-    for check in grading.verdict()["checks"]:
-        if check["status"] == "failed":
-            assert check["expected"]
-            assert check["observed"]
-            assert check["hint"]
     grading.assert_nothing_left()
 
 
@@ -51,7 +35,7 @@ def test_a_holder_killed_in_the_middle_is_an_error_and_never_a_pass(place: Path)
     assert grading.child.wait(120) == 3, grading.log.read_text()
     assert grading.verdict()["status"] == "error"
     decided, rest = grading.verdict()["checks"][:2], grading.verdict()["checks"][2:]
-    assert [(check["id"], check["status"]) for check in decided] == [(name, "passed") for name in IDS[:2]]
+    assert [(check["id"], check["status"]) for check in decided] == [(name, "passed") for name in BEFORE_LOAD]
     how = {(check["status"], check["points"], check["error_class"]) for check in rest}
     assert how == {("error", 0, "infrastructure")}
     assert "the cluster ended: the cluster 'default' has ended: its holder was killed" in grading.log.read_text()
