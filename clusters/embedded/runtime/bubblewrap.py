@@ -1,15 +1,15 @@
 """The argument list of bubblewrap for a container.
 
 Place: `plan.py` fills in a Box, `container.py` runs bubblewrap with its arguments. Limits: pure but for `system`, which
-looks at the machine once; what it does not isolate: CPU, memory and system calls. It leaves all capabilities of the
-pod's user namespace to the launch program behind it, which takes on the container's rights (`launch.py`).
+looks at the machine, and `shown`; what it does not isolate: CPU, memory and system calls. It leaves all capabilities of
+the pod's user namespace to the launch program behind it, which takes on the container's rights (`launch.py`).
 
 A container's root is a layer of its own (`layer.py`); where the kernel refuses one, an empty tmpfs with the machine's
 system in it, read-only. `/proc/sys` needs a read-only bind of
 its own: bubblewrap leaves it alone, and to a container that root started the kernel would let it write there as root.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -101,6 +101,23 @@ def system(root: Path = Path("/")) -> tuple[str, ...]:
     return tuple(arguments)
 
 
+def elsewhere(box: Box, at: Mapping[str, str]) -> Box:
+    """The box with other paths for the sources that `at` names."""
+    mounts = tuple(msgspec.structs.replace(each, source=at.get(each.source, each.source)) for each in box.mounts)
+    devices = tuple((at.get(source, source), target) for source, target in box.devices)
+    return msgspec.structs.replace(box, mounts=mounts, devices=devices)
+
+
+def shown(files: Mapping[str, str], folder: Path) -> list[Mount]:
+    """Writes the texts of files at absolute paths of a container into `folder`, and the mounts that put them there."""
+    mounts = []
+    for path, text in files.items():
+        source = folder / path[1:].replace("/", "-")
+        source.write_text(text)
+        mounts.append(Mount(str(source), path, read_only=True))
+    return mounts
+
+
 def normal(path: str) -> str:
     """A container's path without "..", and without the link from /var/run to /run, which bubblewrap does not follow."""
     parts: list[str] = []
@@ -143,7 +160,7 @@ def _tree(box: Box) -> list[str]:
     for source, target in box.devices:
         words += [*_way_to(target), "--dev-bind", source, target]
     for path in box.read_only:
-        words += ["--ro-bind-try", path, path] if path != "/proc/sys" else []
+        words += ["--ro-bind-try", path, path] if path not in {"/proc/sys", *box.masked_folders} else []
     for mount in sorted(box.mounts, key=lambda mount: mount.target.count("/")):
         words += [*_way_to(mount.target), "--ro-bind" if mount.read_only else "--bind", mount.source, mount.target]
     for path in box.masked_files:

@@ -30,6 +30,7 @@ from clusters.embedded.runtime.logs import LogFile
 from clusters.embedded.runtime.namespaces import Namespaces
 from clusters.embedded.runtime.plan import Plan
 from clusters.embedded.runtime.spawn import Running
+from clusters.embedded.runtime.stage import Stage
 from clusters.embedded.runtime.streams import Streams
 from clusters.embedded.runtime.terminal import Terminal
 from clusters.embedded.runtime.usage import Usage, listed, tree, written
@@ -61,6 +62,7 @@ class Container:
         namespaces: Namespaces,
         launcher: Launcher,
         base: Callable[[], Path],
+        stage: Stage,
         beside: int | None = None,
         folder: Path,
         log: Path | None,
@@ -71,13 +73,13 @@ class Container:
         """A container that is not started, from the CRI's ContainerConfig.
 
         `pod` and `namespaces` are its pod's id and namespaces, `folder` is its own, `group` its cgroup where there are
-        any; `base` tells the root of those whose image names none; `now` is nanoseconds since 1970. It joins the PID
-        namespace of the process `beside`, else it has its own.
+        any; `base` tells the root of those whose image names none; it is put together on `stage`; `now` is nanoseconds
+        since 1970. It joins the PID namespace of the process `beside`, else it has its own.
         """
         self.config, self.image, self.group = config, image, group
         self.id, self.plan, self.pod, self.folder, self.log_path = id_, plan, pod, folder, log
         self._namespaces, self._launcher, self._programs, self._now = namespaces, launcher, programs, now
-        self._beside, self._mounts, self._base = beside, "", base
+        self._beside, self._mounts, self._base, self._stage = beside, "", base, stage
         self._log = LogFile(log, now)
         self.streams = Streams(self._log, stdin=config.stdin, once=config.stdin_once, tty=config.tty)
         self._process: Running | None = None
@@ -107,18 +109,10 @@ class Container:
         if self.state is not State.CREATED or self._process is not None:
             raise Refused(f"container {self.id!r} was already started")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name, text in self.plan.files.items():
-            (self.folder / name).write_text(text)
         self._log.reopen()
-        self.plan = msgspec.structs.replace(self.plan, box=self._rooted())
         tty = await terminal.make(self.folder / terminal.FOLDER) if self.config.tty else None
-        self._process, info, report = self._spawn(tty)
-        self._watch = asyncio.create_task(self._follow(self._process))
-        await self.streams.join(self._process, tty)
-        await self._set_up(info)
-        with os.fdopen(report, "rb") as told:
-            said = await asyncio.to_thread(told.read)
-        layer.release(self.folder)  # it has the layer as its root now, and the others of the node need not see it
+        said = await self._put_together(tty)
+        assert self._process is not None
         if said != b".":  # it is told when the program is not executed, and nothing when there was no step to it
             await self._exited.wait()
             self._fail(said.decode(errors="replace").removeprefix("."))
@@ -202,19 +196,37 @@ class Container:
         """Removes its files, but not its log, which is the kubelet's to remove."""
         if self.config.tty:
             await terminal.remove(self.folder / terminal.FOLDER)
-        layer.release(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.group:
             self.group.remove()
 
-    def _rooted(self) -> bubblewrap.Box:
-        """Its box with a layer of its own over the image's root; where there can be none, with that read-only."""
-        own = self.image.root
-        if made := layer.make(Path(own) if own else self._base(), self.folder):
+    async def _put_together(self, tty: Terminal | None) -> bytes:
+        """Starts it on the stage and returns what the launcher reports; from then on it has its mounts to itself."""
+        box = self.plan.box
+        async with self._stage.showing(
+            [source for source, _ in box.devices] + [each.source for each in box.mounts]
+        ) as at:
+            try:
+                box = await self._rooted(bubblewrap.elsewhere(box, at))
+                self.plan = msgspec.structs.replace(self.plan, box=box)
+                self._process, info, report = self._spawn(tty)
+                self._watch = asyncio.create_task(self._follow(self._process))
+                await self.streams.join(self._process, tty)
+                await self._set_up(info)
+                with os.fdopen(report, "rb") as told:
+                    return await asyncio.to_thread(told.read)
+            finally:
+                await self._stage.do(layer.release, self.folder)
+
+    async def _rooted(self, box: bubblewrap.Box) -> bubblewrap.Box:
+        """With a layer of its own over the image's root; where there can be none, with that read-only."""
+        own, files, mounts = self.image.root, self.plan.files, box.mounts
+        if made := await self._stage.do(layer.make, Path(own) if own else self._base(), self.folder, files):
             system = () if own else bubblewrap.programs()
         else:
             system = layer.entries(Path(own)) if own else bubblewrap.system()
-        return msgspec.structs.replace(self.plan.box, root=str(made or ""), system=system)
+            mounts = (*bubblewrap.shown(files, self.folder), *mounts)
+        return msgspec.structs.replace(box, root=str(made or ""), system=system, mounts=mounts)
 
     def _spawn(self, tty: Terminal | None) -> tuple[Running, int, int]:
         """Starts it; returns it, what bubblewrap tells of itself and what the launcher reports."""
@@ -243,7 +255,7 @@ class Container:
                 report=tell,
             )
             enter = [*box.joining, self._programs["nice"], "-n", NICENESS]
-            enter += self._namespaces.entering(self._programs["nsenter"])
+            enter += self._namespaces.entering(self._programs["nsenter"], self._stage.entering)
             passed = (*opened, user, self._launcher.descriptor)
             inner = tty.inner if tty else None
             argv = [*enter, *bwrap, "--", *last]

@@ -1,7 +1,7 @@
 """The root of a container: the root folder of its image, or the node's `base.py`, below a layer of its own.
 
-Place: `container.py` makes one when a container starts, in the node's mount namespace, and takes it away there once
-the container has it; `bubblewrap.py` shows it. Limits: overlayfs, which an ordinary user may mount since Linux 5.11 and
+Place: `container.py` makes one on the stage when a container starts, and takes it away there once the container has it;
+`bubblewrap.py` shows it. Limits: overlayfs, which an ordinary user may mount since Linux 5.11 and
 not on every file system; where it is refused, the entries of the image or of the machine are shown read-only below an
 empty root.
 """
@@ -10,7 +10,8 @@ import contextlib
 import logging
 import os
 from collections import deque
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from clusters.embedded.runtime import mounts
 
@@ -21,10 +22,11 @@ _OPENED = ("etc", "var")  # shown entry by entry, for the runtime has files to a
 _MOST_LINKS = 40  # as the kernel follows, see path_resolution(7)
 
 
-def make(root: Path, folder: Path) -> Path | None:
+def make(root: Path, folder: Path, files: Mapping[str, str]) -> Path | None:
     """Mounts a layer over `root` in the container's `folder`, and returns where; None where the kernel refuses.
 
-    `/var/run` becomes a link to /run in it, which is where the runtime mounts what is asked for in either.
+    It has `files`, texts at absolute paths. `/var/run` becomes a link to /run in it, which is where the runtime mounts
+    what is asked for in either.
     """
     upper, merged = folder / "upper", folder / FOLDER
     for place in (upper, folder / "work", merged):
@@ -33,6 +35,8 @@ def make(root: Path, folder: Path) -> Path | None:
     if inside(root, "/var/run") != "/run" and inside(root, "/var") == "/var":
         (upper / "var").mkdir(mode=0o755)
         (upper / "var" / "run").symlink_to("/run")
+    for path, text in files.items():
+        _write(root, upper, PurePosixPath(path), text)
     try:
         mounts.overlay(root, upper, folder / "work", merged)
     except OSError as error:
@@ -42,7 +46,7 @@ def make(root: Path, folder: Path) -> Path | None:
 
 
 def release(folder: Path) -> None:
-    """Takes the layer in a container's folder from the node's mounts; the container's own stay while it runs.
+    """Takes the layer in a container's folder from the stage; the container's own stays while it runs.
 
     One that is not there is no error.
     """
@@ -89,6 +93,18 @@ def inside(root: Path, path: str) -> str:
             else:
                 done.append(part)
     return "/" + "/".join(done)
+
+
+def _write(root: Path, upper: Path, path: PurePosixPath, text: str) -> None:
+    """Puts a file into a layer, in folders with the mode that they have below it."""
+    for folder in reversed(path.relative_to("/").parents[:-1]):
+        below, above = root / folder, upper / folder
+        if not above.is_dir():
+            above.mkdir()
+            above.chmod(below.stat().st_mode & 0o7777 if below.is_dir() else 0o755)
+    file = upper / path.relative_to("/")
+    file.write_text(text)
+    file.chmod(0o644)
 
 
 def _shown(place: Path, target: str) -> list[str]:

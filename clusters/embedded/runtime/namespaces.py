@@ -49,9 +49,10 @@ class Namespaces:
         number = self._descriptors.get(kind)
         return None if number is None else f"/proc/{os.getpid()}/fd/{number}"
 
-    def entering(self, nsenter: str) -> list[str]:
-        """The argument list before a command that shall run in them, except for the user namespace."""
-        return [nsenter, *(f"--{kind}={self.path(kind)}" for kind in self._descriptors if kind != "user"), "--"]
+    def entering(self, nsenter: str, *options: str) -> list[str]:
+        """The argument list, with `options`, before a command that runs in them except for the user namespace."""
+        own = (f"--{kind}={self.path(kind)}" for kind in self._descriptors if kind != "user")
+        return [nsenter, *own, *options, "--"]
 
     def close(self) -> None:
         """Lets go of them."""

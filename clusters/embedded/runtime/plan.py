@@ -26,7 +26,7 @@ _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a container runs, in which box; `files` are texts for its own folder, where `box` mounts them from."""
+    """What a container runs, in which box; `files` are the texts that it finds at these paths."""
 
     box: Box
     command: tuple[str, ...]
@@ -37,7 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
 class Surroundings(msgspec.Struct, frozen=True):
     """What a container's pod and node give it.
 
-    `folder`: the container's own, for its files. `pod_files`: container path -> file, for all containers of the pod.
+    `folder`: the container's own. `files`: container path -> text, the same for all containers of the pod.
     `shm`: the pod's shared memory. `roots`: folders below which the kubelet's own mounts lie. `host_paths`: what
     cluster.yaml allows beside them.
     `users`: as in the cluster's traits, whether a container's ids are its own or one mapped id stands behind them.
@@ -47,7 +47,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     hostname: str
     folder: Path
-    pod_files: dict[str, Path]
+    files: dict[str, str]
     shm: Path
     roots: tuple[Path, ...]
     host_paths: tuple[Path, ...]
@@ -70,10 +70,8 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
     who = account(name, security_context, image)
     rights = security.rights(name, security_context, who, around.users)
     masked_files, masked_folders = security.masked(security_context)
-    files = {path: text for path, text in _files(who.uid, who.gid).items() if not _has(image, path)}
-    own = [Mount(str(around.folder / path.rpartition("/")[2]), path, read_only=True) for path in files]
-    own += [Mount(str(file), path, read_only=True) for path, file in around.pod_files.items()]
-    own += [Mount(str(around.shm), "/dev/shm", read_only=False)]  # noqa: S108 - a folder inside the container
+    files = {path: text for path, text in _files(who.uid, who.gid).items() if not _has(image, path)} | around.files
+    own = [Mount(str(around.shm), "/dev/shm", read_only=False)]  # noqa: S108 - a folder inside the container
     own += [Mount(bind.source, bind.target, read_only=True) for bind in image.binds]
     own = [msgspec.structs.replace(mount, target=_target(image, mount.target)) for mount in own]
     envs = {item.key: os.fsdecode(item.value) for item in config.envs}
@@ -108,9 +106,8 @@ def plan(config: Message, image: Image, around: Surroundings) -> Plan:
             f"container {name!r} has a NUL character in its command, environment, mounts or working directory; "
             "remove it"
         )
-    return Plan(
-        box, command, stop_signal(config.stop_signal, config), {p.rpartition("/")[2]: t for p, t in files.items()}
-    )
+    placed = {_target(image, path): text for path, text in files.items()}
+    return Plan(box, command, stop_signal(config.stop_signal, config), placed)
 
 
 def program(container: str, command: Sequence[str], args: Sequence[str], image: Image) -> tuple[str, ...]:

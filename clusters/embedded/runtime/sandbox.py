@@ -1,7 +1,7 @@
-"""Pod sandboxes: a network namespace with an address, the pod's own files, and the containers in it.
+"""Pod sandboxes: a network namespace with an address, the pod's shared memory, and the containers in it.
 
-Place: `server.py` translates the kubelet's calls to these. Limits: nothing is kept on disk but the files that
-containers mount, for a pod cannot outlive the runtime's process.
+Place: `server.py` translates the kubelet's calls to these. Limits: nothing is kept on disk, for a pod cannot outlive
+the runtime's process.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ class Sandbox:
     `shm` is its shared memory: a mount with a short path, for each of the node's is read at each start of a container.
     """
 
-    def __init__(self, id_: str, config: Message, folder: Path, shm: Path, created: int) -> None:
-        self.id, self.config, self.folder, self.shm, self.created = id_, config, folder, shm, created
+    def __init__(self, id_: str, config: Message, shm: Path, created: int) -> None:
+        self.id, self.config, self.shm, self.created = id_, config, shm, created
         self.address: str | None = None
         self.ready = True
         self.namespaces = Namespaces({})
@@ -55,9 +55,9 @@ class Sandbox:
         return self.pause.init if self.pause else None
 
     @property
-    def files(self) -> dict[str, Path]:
-        """Files that every container of the pod has: path in the container -> file."""
-        return {"/etc/hostname": self.folder / "hostname", "/etc/resolv.conf": self.folder / "resolv.conf"}
+    def files(self) -> dict[str, str]:
+        """Files that every container of the pod has: path in the container -> text."""
+        return {"/etc/hostname": f"{self.hostname}\n", "/etc/resolv.conf": resolv_conf(self.config.dns_config)}
 
 
 class Sandboxes:
@@ -65,7 +65,6 @@ class Sandboxes:
 
     def __init__(
         self,
-        folder: Path,
         addresses: network.Addresses,
         config: NodeConfig,
         *,
@@ -73,11 +72,8 @@ class Sandboxes:
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
-        """Keeps the pods' files below `folder`.
-
-        `config` is the node's; `programs` are the paths of ip, nft and unshare; `now` is in nanoseconds.
-        """
-        self._folder, self._addresses, self._config = folder, addresses, config
+        """`config` is the node's; `programs` are the paths of ip, nft and unshare; `now` is in nanoseconds."""
+        self._addresses, self._config = addresses, config
         self._programs, self._new_id, self._now = programs, new_id, now
         self._pods: dict[str, Sandbox] = {}
 
@@ -92,16 +88,13 @@ class Sandboxes:
         refuse_unsupported(config)
         on_node = config.linux.security_context.namespace_options.network == _NODE
         id_ = self._new_id()
-        pod = Sandbox(id_, config, self._folder / id_, Path(self._config.shm) / id_[:_SHORT], self._now())
-        pod.folder.mkdir(parents=True)
+        pod = Sandbox(id_, config, Path(self._config.shm) / id_[:_SHORT], self._now())
         try:
             if config.log_directory:
                 Path(config.log_directory).mkdir(parents=True, exist_ok=True)
             pod.config.hostname = config.hostname or self._config.name
             pod.shm.mkdir(parents=True)
             mounts.tmpfs(pod.shm, _SHM)
-            (pod.folder / "hostname").write_text(f"{pod.hostname}\n")
-            (pod.folder / "resolv.conf").write_text(resolv_conf(config.dns_config))
             if not on_node:
                 pod.address = self._addresses.take()
             pod.namespaces = await asyncio.to_thread(self._make, pod)
@@ -207,8 +200,7 @@ class Sandboxes:
 
     def _free(self, pod: Sandbox) -> None:
         mounts.remove(pod.shm)
-        for folder in (pod.shm, pod.folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(pod.shm, ignore_errors=True)
 
 
 def resolv_conf(dns: Message) -> str:

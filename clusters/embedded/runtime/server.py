@@ -37,6 +37,7 @@ from clusters.embedded.runtime import (
 from clusters.embedded.runtime.config import NodeConfig, read
 from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.sandbox import Sandboxes
+from clusters.embedded.runtime.stage import Stage
 from clusters.embedded.runtime.streaming import Attaching, Helper
 
 CODES = {
@@ -63,12 +64,11 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     os.umask(0o022)  # the containers inherit it
     programs = {name: spawn.find(name) for name in _PROGRAMS}
     state = Path(config.state)
-    _empty(state / "pods", state / "containers", Path(config.shm))
+    _empty(state / "containers", state / "stage", Path(config.shm))
     cgroups.renew(config.limits)  # a runtime before this one has left its own, whose containers ended with it
     api = protos.load(Path(config.descriptors) / "cri.binpb")
     known = images.load(Path(config.images), Path(config.added_images) if config.added_images else None)
     pods = Sandboxes(
-        state / "pods",
         network.Addresses(config.pods),
         config,
         programs=programs,
@@ -82,6 +82,7 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
         known,
         pods,
         base=cache(partial(_base, state / "base")),
+        stage=Stage(state / "stage"),
         users=namespaces.users(Path("/proc/self/uid_map").read_text()),
         launcher=Launcher(Path(config.launch)),
         programs=programs,

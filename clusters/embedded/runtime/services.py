@@ -25,6 +25,7 @@ from clusters.embedded.runtime.images import Image, Images
 from clusters.embedded.runtime.launch import Launcher
 from clusters.embedded.runtime.plan import Surroundings, plan
 from clusters.embedded.runtime.sandbox import Sandbox, Sandboxes, shares_processes
+from clusters.embedded.runtime.stage import Stage
 from clusters.embedded.runtime.stats import Rate, Statistics
 from clusters.embedded.runtime.streaming import Helper, Streaming
 
@@ -45,6 +46,7 @@ class RuntimeService(Events, Streaming, Statistics):
         pods: Sandboxes,
         *,
         base: Callable[[], Path],
+        stage: Stage,
         users: Literal["real", "mapped"],
         launcher: Launcher,
         programs: dict[str, str],
@@ -52,10 +54,10 @@ class RuntimeService(Events, Streaming, Statistics):
         new_id: Callable[[], str],
         now: Callable[[], int],
     ) -> None:
-        """`base`, `programs` and `now` as in Container, `users` as in plan.Surroundings."""
+        """`base`, `stage`, `programs` and `now` as in Container, `users` as in plan.Surroundings."""
         self._users, self._launcher = users, launcher
         self._api, self._config, self._images, self._pods = api, config, images, pods
-        self._base, self._programs = base, programs
+        self._base, self._stage, self._programs = base, stage, programs
         self._starting = asyncio.Semaphore(_STARTS)
         self._rate = Rate()
         self._no_cgroups = () if Path("/sys/fs/cgroup").is_dir() else None
@@ -215,6 +217,7 @@ class RuntimeService(Events, Streaming, Statistics):
             namespaces=pod.namespaces,
             launcher=self._launcher,
             base=self._base,
+            stage=self._stage,
             beside=beside,
             folder=folder,
             log=Path(pod.config.log_directory, config.log_path) if config.log_path else None,
@@ -239,7 +242,7 @@ class RuntimeService(Events, Streaming, Statistics):
         return Surroundings(
             hostname=pod.hostname,
             folder=folder,
-            pod_files=pod.files,
+            files=pod.files,
             shm=pod.shm,
             roots=(kubelet, *logs),
             host_paths=tuple(map(Path, self._config.host_paths)),

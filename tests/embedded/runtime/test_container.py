@@ -18,8 +18,13 @@ from clusters.embedded.runtime.launch import Launcher, Rights
 from clusters.embedded.runtime.namespaces import Namespaces
 from clusters.embedded.runtime.plan import Plan
 from clusters.embedded.runtime.spawn import find
+from clusters.embedded.runtime.stage import Stage
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("machine")]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.usefixtures("machine"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts outside of a node's namespaces"),
+]
 IMAGE = Image("busybox", "sha256:0", (), (), {}, (), 1)
 
 
@@ -36,6 +41,7 @@ def built(place: Path) -> Path:
 def container(folder: Path, command: str, launcher: Launcher) -> Container:
     box = Box(Rights(), {"PATH": "/usr/bin:/bin"}, (), mapped=True)
     plan = Plan(box, ("sh", "-c", command), 15, {})
+    (folder / "stage").mkdir()
     programs = {name: find(name) for name in ("bwrap", "nice", "nsenter")}
     return Container(
         "c",
@@ -46,6 +52,7 @@ def container(folder: Path, command: str, launcher: Launcher) -> Container:
         namespaces=Namespaces({"user": os.open("/proc/self/ns/user", os.O_RDONLY)}),
         launcher=launcher,
         base=partial(built, folder / "base"),
+        stage=Stage(folder / "stage"),
         folder=folder / "own",
         log=folder / "log",
         group=None,

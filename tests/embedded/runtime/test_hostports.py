@@ -89,7 +89,7 @@ datagrams()
 
 @pytest.mark.cluster
 def test_an_address_that_is_none_is_refused_and_leaves_no_pod(node: Node) -> None:
-    before = sorted((node.folder / "state" / "pods").iterdir())
+    before = sorted((node.folder / "shm").iterdir())
     ports = [{"host_port": 8080, "container_port": 80, "host_ip": "::1; drop"}]
     with pytest.raises(grpc.RpcError) as caught:
         node.pod("refused-port", port_mappings=ports)
@@ -98,4 +98,4 @@ def test_an_address_that_is_none_is_refused_and_leaves_no_pod(node: Node) -> Non
         "the pod asks for port 8080 of its node at hostIP '::1; drop'; an embedded cluster has only IPv4 addresses: "
         "give one, or leave hostIP out for the node's own",
     )
-    assert sorted((node.folder / "state" / "pods").iterdir()) == before
+    assert sorted((node.folder / "shm").iterdir()) == before

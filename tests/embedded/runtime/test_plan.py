@@ -31,7 +31,7 @@ def around(tmp_path: Path) -> Surroundings:
     return Surroundings(
         hostname="web",
         folder=tmp_path,
-        pod_files={"/etc/hostname": Path("/p/hostname")},
+        files={"/etc/hostname": "web\n"},
         shm=Path("/p/shm"),
         roots=(tmp_path,),
         host_paths=(),
@@ -74,14 +74,12 @@ def test_the_pods_variables_win() -> None:
 def test_a_plan_has_the_files_and_the_image(cri: Api, tmp_path: Path) -> None:
     security = {"run_as_user": {"value": 7}, "run_as_group": {"value": 8}, "readonly_rootfs": True}
     made = planned(cri, tmp_path, linux={"security_context": security}, working_dir="/app/../srv")
-    assert made.files["passwd"].splitlines()[-1] == "user7:x:7:8::/:/bin/sh"
-    assert made.files["group"].splitlines()[-1] == "group8:x:8:"
+    assert made.files["/etc/passwd"].splitlines()[-1] == "user7:x:7:8::/:/bin/sh"
+    assert made.files["/etc/group"].splitlines()[-1] == "group8:x:8:"
+    assert made.files["/etc/hostname"] == "web\n"
+    assert sorted(made.files) == ["/etc/group", "/etc/hostname", "/etc/nsswitch.conf", "/etc/passwd"]
     assert (made.box.rights.uid, made.box.rights.gid, made.box.read_only_root, made.box.cwd) == (7, 8, True, "/srv")
     assert made.box.mounts == (
-        Mount(f"{tmp_path}/passwd", "/etc/passwd", read_only=True),
-        Mount(f"{tmp_path}/group", "/etc/group", read_only=True),
-        Mount(f"{tmp_path}/nsswitch.conf", "/etc/nsswitch.conf", read_only=True),
-        Mount("/p/hostname", "/etc/hostname", read_only=True),
         Mount("/p/shm", "/dev/shm", read_only=False),
         Mount("/h/v", "/opt/v", read_only=True),
     )

@@ -314,7 +314,7 @@ def test_what_comes_later_says_so(node: Node) -> None:
 
 
 def test_a_pod_that_asks_too_much_is_refused_and_leaves_nothing(node: Node) -> None:
-    before = sorted((node.folder / "state" / "pods").iterdir())
+    before = sorted((node.folder / "shm").iterdir())
     options = {"pid": node.api.NODE}
     assert refusal(lambda: node.pod("greedy", linux={"security_context": {"namespace_options": options}})) == (
         grpc.StatusCode.FAILED_PRECONDITION,
@@ -324,7 +324,7 @@ def test_a_pod_that_asks_too_much_is_refused_and_leaves_nothing(node: Node) -> N
     security = {"namespace_options": {"pid": node.api.CONTAINER}}
     linux = {"sysctls": {"net.no_such": "1"}, "security_context": security}
     assert refusal(lambda: node.pod("wrong", linux=linux))[0] == grpc.StatusCode.INTERNAL
-    assert sorted((node.folder / "state" / "pods").iterdir()) == before
+    assert sorted((node.folder / "shm").iterdir()) == before
 
 
 def test_images_are_the_prepared_ones(node: Node) -> None:
