@@ -37,11 +37,6 @@ spec:
     metadata: {labels: {app: web}}
     spec:
       terminationGracePeriodSeconds: 1
-      affinity:
-        nodeAffinity:
-          preferredDuringSchedulingIgnoredDuringExecution:
-            - weight: 100
-              preference: {matchExpressions: [{key: karpenter.sh/capacity-type, operator: In, values: [spot]}]}
       containers: [{name: main, image: busybox, command: [sleep, "7777"]}]
 ---
 apiVersion: policy/v1
@@ -60,9 +55,12 @@ def cluster(launcher: Launcher) -> Iterator[EmbeddedCluster]:
 
 @pytest.fixture(scope="module")
 def kubectl(cluster: EmbeddedCluster) -> Kubectl:
+    """Its pods are on the spot node; the scheduler would weigh any preference of theirs against spreading them."""
     kubectl = Kubectl(cluster)
+    kubectl("cordon", "steady")
     kubectl("create", "-f", "-", stdin=WEB)
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("uncordon", "steady")
     return kubectl
 
 
