@@ -43,16 +43,16 @@ lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM, the peers of
 	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate gpu.in -o gpu.txt
 	cd benchmarks/peers && for peer in guidellm aiperf; do $(CURDIR)/$(LOCK) --no-annotate $$peer.in -o $$peer.txt || exit 1; done
 
-# uv where it is on PATH, else the pinned one of requirements/harness.txt, fetched by pip.
+# uv where it is on PATH, else the pinned one, fetched by pip, which would take ten times as long for all the others.
 .venv/ready: requirements/harness.txt pyproject.toml
 	@echo "Making .venv with the packages of requirements/harness.txt"
 	@if command -v uv >/dev/null; then \
-	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
-	  uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/harness.txt; \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv; \
 	else \
-	  $(PYTHON) -m venv .venv && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/harness.txt; \
+	  $(PYTHON) -m venv .venv && sed -n '/^uv==/,/[^\\]$$/p' requirements/harness.txt >.venv/uv.txt && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt; \
 	fi
+	@PATH="$(BIN):$$PATH" uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/harness.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
