@@ -1,5 +1,6 @@
 """The first lab graded for real: vLLM in pods, load, verdict. Each test takes minutes."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -13,7 +14,6 @@ from tests.grading import Grading, graded
 pytestmark = pytest.mark.serving
 
 ROOT = Path(__file__).resolve().parents[1]
-BEFORE_LOAD = ["resources_within_budget", "server_comes_up"]
 
 
 def test_the_reference_gets_full_marks(place: Path) -> None:
@@ -25,17 +25,27 @@ def test_the_reference_gets_full_marks(place: Path) -> None:
     grading.assert_nothing_left()
 
 
+def runs_vllm(process: int) -> bool:
+    with contextlib.suppress(OSError):  # it may end just now
+        return b"vllm" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return False
+
+
 def test_a_holder_killed_in_the_middle_is_an_error_and_never_a_pass(place: Path) -> None:
     grading = Grading(ROOT / "tests/solutions/03_vllm", place)
-    grading.wait_for("streams: ")
-    everything = everything_in(place / "gpulab/clusters/default/cluster.json")
-    assert any(b"vllm" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in everything)
+    grading.wait_for("waiting for the servers")
+    everything = until(
+        lambda: everything_in(place / "gpulab/clusters/default/cluster.json"),
+        lambda found: any(runs_vllm(pid) for pid, _ in found),
+        what="vLLM to run in a pod",
+        seconds=60,
+    )
     os.kill(everything[0][0], signal.SIGKILL)
     until(lambda: living(everything), lambda left: not left, what="every process to end", seconds=10)
     assert grading.child.wait(120) == 3, grading.log.read_text()
     assert grading.verdict()["status"] == "error"
-    decided, rest = grading.verdict()["checks"][:2], grading.verdict()["checks"][2:]
-    assert [(check["id"], check["status"]) for check in decided] == [(name, "passed") for name in BEFORE_LOAD]
+    before, *rest = grading.verdict()["checks"]
+    assert (before["id"], before["status"]) == ("resources_within_budget", "passed")
     how = {(check["status"], check["points"], check["error_class"]) for check in rest}
     assert how == {("error", 0, "infrastructure")}
     assert "the cluster ended: the cluster 'default' has ended: its holder was killed" in grading.log.read_text()
