@@ -56,6 +56,32 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
 
     @classmethod
+    def of_estimate(
+        cls,
+        estimate: stats.Estimate,
+        *,
+        unit: str,
+        expected: str,
+        observed: str,
+        verdict: Outcome,
+        hint: str | None,
+        evidence: tuple[str, ...],
+    ) -> Self:
+        """A finding whose value is what an estimate says, with its interval."""
+        return cls(
+            expected=expected,
+            observed=observed,
+            verdict=verdict,
+            unit=unit,
+            value=estimate.value,
+            n=estimate.n,
+            interval=estimate.interval,
+            confidence=estimate.confidence,
+            hint=hint,
+            evidence=evidence,
+        )
+
+    @classmethod
     def of_share(
         cls,
         met: int,
@@ -69,17 +95,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         evidence: tuple[str, ...],
     ) -> Self:
         """A finding whose value is the share `met` of `n`, with its exact interval at 95 %; neither for n = 0."""
-        return cls(
-            expected=expected,
-            observed=observed,
-            verdict=verdict,
-            unit=unit,
+        share = stats.Estimate(
             value=met / n if n else None,
             n=n,
             interval=stats.share_interval(met, n) if n else None,
             confidence=0.95,
-            hint=hint,
-            evidence=evidence,
+        )
+        return cls.of_estimate(
+            share, unit=unit, expected=expected, observed=observed, verdict=verdict, hint=hint, evidence=evidence
         )
 
 

@@ -63,6 +63,23 @@ def decide_outcomes(outcomes: Sequence[bool], share: float, *, confidence: float
     return "failed" if refuted else "inconclusive"
 
 
+def share_over_time(outcomes: Sequence[bool], *, confidence: float = 0.95) -> Estimate:
+    """The share of hits so far among outcomes in order of time, with the bounds that what they are worth leaves.
+
+    It proves a goal that its lower bound reaches and refutes one that its upper bound does not, as `decide_outcomes`
+    does with (1 + confidence)/2.
+    """
+    n = len(outcomes)
+    if not n:
+        return Estimate(value=None, n=0, note="n too small: there are no outcomes")
+    counts, spare = effective(outcomes), (1.0 - confidence) / 2
+    if not counts.n:
+        return Estimate(value=sum(outcomes) / n, n=n, note="neighbours share their fate: nothing is proven")
+    low = _at_least(counts.fewest, counts.n, spare)
+    high = 1.0 - _at_least(counts.n - counts.most, counts.n, spare)
+    return Estimate(value=sum(outcomes) / n, n=n, interval=(low, high), confidence=confidence)
+
+
 def decide_median(values: Sequence[float], least: float, *, confidence: float = 0.95) -> Outcome:
     """Whether the median of what these are drawn from is proven or refuted to be at least `least`, so far.
 

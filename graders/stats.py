@@ -186,6 +186,15 @@ def share_over_time(outcomes: Sequence[bool], *, confidence: float = 0.95) -> Es
     return Estimate(value=sum(outcomes) / n, n=n, interval=bounds, confidence=confidence, note=note)
 
 
+def decide(estimate: Estimate, goal: float) -> Outcome:
+    """Whether the interval of an estimate proves or refutes that what it estimates is at least `goal`.
+
+    Each is an exact one-sided test at (1 + confidence)/2 where both ends of the interval have the same chance to miss.
+    """
+    low, high = estimate.interval or (-math.inf, math.inf)
+    return "passed" if low >= goal else "failed" if high < goal else "inconclusive"
+
+
 def median_of_pairs(ratios: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Median of the ratios of interleaved pairs, with the interval that the sign test leaves.
 

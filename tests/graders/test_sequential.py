@@ -134,6 +134,28 @@ def test_looking_at_outcomes_again_and_again_decides_falsely_no_more_often() -> 
     assert wrong / 200 <= 0.05
 
 
+def test_the_interval_of_outcomes_in_time_decides_as_their_evidence_does() -> None:
+    even = ([True] * 19 + [False]) * 10
+    found = sequential.share_over_time(even)
+    low, high = found.interval or (0.0, 0.0)
+    assert (found.value, found.n, found.confidence) == (0.95, 200, 0.95)
+    assert sequential.decide_outcomes(even, low, confidence=0.975) == "passed"
+    assert sequential.decide_outcomes(even, low + 1e-6, confidence=0.975) == "inconclusive"
+    assert sequential.decide_outcomes(even, high + 1e-6, confidence=0.975) == "failed"
+    assert sequential.decide_outcomes(even, high - 1e-6, confidence=0.975) == "inconclusive"
+
+
+def test_an_interval_is_wider_where_outcomes_share_their_fate_or_are_looked_at_often() -> None:
+    alike, even = [True] * 190 + [False] * 10, ([True] * 19 + [False]) * 10
+    often, once = sequential.share_over_time(even).interval, stats.share_over_time(even).interval
+    together = sequential.share_over_time(alike).interval
+    assert once
+    assert often
+    assert together
+    assert together[0] < often[0] < once[0] < 0.95 < once[1] < often[1] < together[1]
+    assert sequential.share_over_time([]).note == "n too small: there are no outcomes"
+
+
 def test_the_median_of_pairs_is_decided_by_how_many_reach_it() -> None:
     ratios = [2.4, 2.1, 2.6, 2.2, 2.3, 2.5]
     assert sequential.decide_median(ratios, 2.0) == "inconclusive"

@@ -251,3 +251,19 @@ def test_what_outcomes_are_worth_is_never_more_than_they_are(outcomes: list[bool
     low, high = stats.share_interval(sum(outcomes), len(outcomes))
     found = stats.share_over_time(outcomes).interval
     assert found is None or (found[0] <= low + 1e-9 and high <= found[1] + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("interval", "outcome"),
+    [
+        ((0.9, 0.95), "passed"),
+        ((0.89, 0.95), "inconclusive"),
+        ((0.5, 0.9), "inconclusive"),
+        ((0.5, 0.89), "failed"),
+        (None, "inconclusive"),
+    ],
+)
+def test_an_interval_proves_a_goal_that_it_begins_at_and_refutes_one_above_it(
+    interval: tuple[float, float] | None, outcome: str
+) -> None:
+    assert stats.decide(stats.Estimate(value=0.9, n=10, interval=interval), 0.9) == outcome

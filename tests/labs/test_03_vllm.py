@@ -15,7 +15,7 @@ from graders.samples import Run, Sample
 from graders.submission import parse_values
 from vllm_lab import caches, counters, gpu, performance
 from vllm_lab.bench import completions
-from vllm_lab.performance import Objective
+from vllm_lab.performance import Objective, Probe, Tally
 from vllm_lab.sides import chart_values, uses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +155,25 @@ vllm:e2e_request_latency_seconds_count 1
 vllm:e2e_request_latency_seconds_sum 1
 """
 BOUNDS = Objective(ttft=0.4, tpot=0.016, capacity=6.0)
+
+
+def probe(outcomes: tuple[bool, ...], late: int = 0, failed: int = 0, limits: tuple[str, ...] = ()) -> Probe:
+    return Probe(run([]), 10.0, Tally(outcomes, late, failed), list(limits))
+
+
+def test_parts_count_together_and_those_with_a_late_client_not_at_all() -> None:
+    hits, misses = probe((True,) * 30), probe((False,) * 30, late=30, limits=("it read 9 ms late",))
+
+    assert performance.decided(0.9, [hits]) == "inconclusive"
+    assert performance.decided(0.9, [hits, misses, hits]) == "passed"
+    assert performance.decided(0.9, [misses]) == "inconclusive"
+    assert performance.decided(0.9, [probe((False,) * 30, late=30)]) == "failed"
+
+
+def test_a_hint_is_of_what_most_requests_suffered_from() -> None:
+    tally = Tally.of([probe((True, False, False), late=1), probe((False,) * 4, late=1, failed=1)])
+
+    assert (tally.met, tally.late, tally.slow, tally.failed, tally.hint) == (1, 2, 3, 1, "slow_tokens")
 
 
 def test_edges_up_to_five_times_the_bound_show_the_tail() -> None:

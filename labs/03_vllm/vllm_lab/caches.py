@@ -41,15 +41,12 @@ def prefix(check: Check, bench: Bench, progress: Progress, number: int) -> Findi
     run, found = observed.run, observed.found
     pairs = gains(run)
     estimate = stats.median_of_pairs(pairs)
-    low, high = estimate.interval or (0.0, float("inf"))
     repeated = [run.plan.requests[each.sample.index].shared_tokens or 0 for each in run.answers if each.complete]
     expected_hits = sum(repeated)
     hits = found.prefix_hits or 0.0
     explained = bool(expected_hits) and hits >= HITS * expected_hits
     limits = run.client_limits()
-    verdict: Outcome = "passed" if low >= goal and explained else "inconclusive"
-    if high < goal or not explained:
-        verdict = "failed"
+    verdict = stats.decide(estimate, goal) if explained else "failed"
     times = (
         [
             statistics.median(each.ttft for each in run.measured if is_shared(each.sample.index) == kind)
@@ -58,7 +55,9 @@ def prefix(check: Check, bench: Bench, progress: Progress, number: int) -> Findi
         if len(run.measured) > 1
         else [0.0, 0.0]
     )
-    return Finding(
+    return Finding.of_estimate(
+        estimate,
+        unit="times sooner",
         expected=(
             f"a prompt whose first {shared} tokens came before is answered at least {goal:g} times sooner, with "
             f"at least {HITS:.0%} of them from the cache"
@@ -68,11 +67,6 @@ def prefix(check: Check, bench: Bench, progress: Progress, number: int) -> Findi
             f"{hits:.0f} of {expected_hits} tokens came from the cache{complaint(run)}{excuse(limits)}"
         ),
         verdict="inconclusive" if limits and not run.incomplete else verdict,
-        unit="times sooner",
-        value=estimate.value,
-        n=estimate.n,
-        interval=estimate.interval,
-        confidence=estimate.confidence,
         hint=None if verdict == "passed" else "broken" if run.incomplete else "slow" if explained else "no_hits",
         evidence=observed.evidence,
     )

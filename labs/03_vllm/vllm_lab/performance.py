@@ -4,8 +4,11 @@ Place: test_vllm.py measures with these, one function a check. Limits: every fig
 configuration or calibrated on it, in the same run on the same machine.
 """
 
+import itertools
 import statistics
 from collections.abc import Sequence
+from functools import partial
+from typing import Self
 
 import msgspec
 
@@ -17,6 +20,7 @@ from graders.knee import decide_knee, knee, next_rung
 from graders.rubric import Finding
 from graders.sampler import Scrape
 from graders.samples import Answer, Run
+from graders.sequential import decide_outcomes, share_over_time, until_decided
 from graders.stats import Outcome
 from vllm_lab.bench import OUTPUT_TOKENS, SEEDS, Alone, Bench, complaint, excuse, refuse_broken, within
 from vllm_lab.gpu import GpuUse, gpu_use
@@ -85,15 +89,16 @@ def throughput(check: Check, bench: Bench, progress: Progress, number: int) -> F
     rates = {side: [pair[side].tokens_per_second() for pair in measured] for side in ("baseline", "submission")}
     ratios = [ours / theirs for ours, theirs in zip(rates["submission"], rates["baseline"], strict=True)]
     estimate = stats.median_of_pairs(ratios)
-    low, high = estimate.interval or (0.0, float("inf"))
     limits = [limit for pair in measured for run in pair.values() for limit in run.client_limits()]
-    verdict: Outcome = "passed" if low >= goal else "failed" if high < goal else "inconclusive"
+    verdict = stats.decide(estimate, goal)
     used = _gpu_use(check, bench, scrapes, submissions)
     short = used.shortfalls(check.threshold) if used else []
     told = "; ".join(["", used.words(), *short]) if used else ""
     failed = sum(len(run.failures) for run in submissions)
     asked = sum(len(run.measured) for run in submissions)
-    return Finding(
+    return Finding.of_estimate(
+        estimate,
+        unit="times the starter",
         expected=f"at least {goal:g} times the starter's tokens/s with {count} streams",
         observed=(
             f"{estimate.value:.2f} times: {statistics.median(rates['submission']):.0f} tokens/s against "
@@ -101,11 +106,6 @@ def throughput(check: Check, bench: Bench, progress: Progress, number: int) -> F
             f"{complaint(*submissions)}{excuse(limits)}"
         ),
         verdict="inconclusive" if limits else "failed" if short else verdict,
-        unit="times the starter",
-        value=estimate.value,
-        n=estimate.n,
-        interval=estimate.interval,
-        confidence=estimate.confidence,
         hint=None if verdict == "passed" and not short else "broken" if failed * 2 > asked else "slow",
         evidence=bench.kept(f"throughput-{number}-"),
     )
@@ -153,27 +153,46 @@ class Objective(msgspec.Struct, frozen=True):
         return f"TTFT <= {self.ttft * 1000:.0f} ms and TPOT <= {self.tpot * 1000:.1f} ms"
 
 
-class Probe(msgspec.Struct, frozen=True):
-    """One load under the objective: the run, how many requests met it, and of the others how many failed and how."""
+class Tally(msgspec.Struct, frozen=True):
+    """Requests under the objective: which of them met it, in order of time, and of the others how many failed how."""
 
-    run: Run
-    rate: float
-    met: int
-    asked: int
+    outcomes: tuple[bool, ...]
     late: int
     failed: int
-    limits: list[str]
+
+    @classmethod
+    def of(cls, probes: Sequence["Probe"]) -> Self:
+        """All requests of some loads, one load after the other."""
+        return cls(
+            tuple(outcome for probe in probes for outcome in probe.tally.outcomes),
+            sum(probe.tally.late for probe in probes),
+            sum(probe.tally.failed for probe in probes),
+        )
+
+    @property
+    def met(self) -> int:
+        """Requests that met it."""
+        return sum(self.outcomes)
 
     @property
     def slow(self) -> int:
         """Requests that began in time and flowed too slowly."""
-        return self.asked - self.met - self.late - self.failed
+        return len(self.outcomes) - self.met - self.late - self.failed
 
     @property
     def hint(self) -> str:
         """What most of the requests that did not meet it suffered from."""
         hints = {"broken": self.failed, "queueing": self.late, "slow_tokens": self.slow}
         return max(hints, key=lambda key: hints[key])
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """One load under the objective: the run, its requests per second, what came of it, and what limited the client."""
+
+    run: Run
+    rate: float
+    tally: Tally
+    limits: list[str]
 
 
 def objective_of(check: Check, alone: Alone) -> Objective:
@@ -192,39 +211,61 @@ def _probe(bench: Bench, name: str, objective: Objective, factor: float, n: int,
     ramp, tail = 2.0, objective.ttft + OUTPUT_TOKENS * objective.tpot
     schedule = arrivals.poisson(rate, ramp + n / rate + tail, seed=SEEDS.getrandbits(32))
     run = bench.run("submission", name, schedule, progress, ramp=ramp, window=n / rate)
+    ttft, tpot = objective.ttft, objective.tpot
     return Probe(
         run=run,
         rate=rate,
-        met=run.met(ttft=objective.ttft, tpot=objective.tpot),
-        asked=len(run.measured),
-        late=sum(each.good and each.ttft > objective.ttft for each in run.measured),
-        failed=len(run.failures),
-        limits=run.client_limits(ttft=objective.ttft, tpot=objective.tpot),
+        tally=Tally(
+            tuple(each.met(ttft=ttft, tpot=tpot) for each in run.measured),
+            late=sum(each.good and each.ttft > ttft for each in run.measured),
+            failed=len(run.failures),
+        ),
+        limits=run.client_limits(ttft=ttft, tpot=tpot),
     )
 
 
 def service_level(check: Check, bench: Bench, progress: Progress, number: int) -> Finding:
-    """The share of requests within the objective, at a load of which the starter can serve a part only."""
+    """The share of requests within the objective, at a load of which the starter can serve a part only.
+
+    Measured part by part until it is decided or the time is spent. A part in which the client was the bottleneck says
+    nothing of the server and counts for nothing.
+    """
     share, n = check.threshold("slo_share"), int(check.threshold("slo_requests"))
     say = within(progress, "objective", "calibrating on the starter, ")
     objective = objective_of(check, bench.alone(f"objective-{number}-alone", say))
-    say = within(progress, "objective")
-    probe = _probe(bench, f"objective-{number}", objective, check.threshold("slo_load_factor"), n, say)
-    met, asked = probe.met, probe.asked
-    verdict = stats.decide_share(met, asked, share, confidence=ONE_SIDED)
-    return Finding.of_share(
-        met,
-        asked,
+    parts = itertools.count(1)
+
+    def take() -> Probe:
+        part = next(parts)
+        say = within(progress, "objective", f"part {part}, ")
+        return _probe(bench, f"objective-{number}-{part}", objective, check.threshold("slo_load_factor"), n, say)
+
+    verdict, probes = until_decided(take, partial(decided, share), seconds=check.threshold("slo_seconds"))
+    tally = Tally.of(sound(probes))
+    limits = [limit for probe in probes for limit in probe.limits]
+    return Finding.of_estimate(
+        share_over_time(tally.outcomes),
         unit=SHARE,
-        expected=f"at least {share:.0%} of requests with {objective.words()} at {probe.rate:.1f} requests/s",
+        expected=f"at least {share:.0%} of requests with {objective.words()} at {probes[0].rate:.1f} requests/s",
         observed=(
-            f"{met} of {asked} requests ({met / max(asked, 1):.0%}); {probe.late} began late, {probe.slow} flowed "
-            f"slowly, {probe.failed} failed{complaint(probe.run)}{excuse(probe.limits)}"
+            f"{tally.met} of {len(tally.outcomes)} requests ({tally.met / max(len(tally.outcomes), 1):.0%}); "
+            f"{tally.late} began late, {tally.slow} flowed slowly, {tally.failed} failed"
+            f"{complaint(*(probe.run for probe in probes))}{excuse(limits if verdict == 'inconclusive' else [])}"
         ),
-        verdict="inconclusive" if probe.limits else verdict,
-        hint=None if verdict == "passed" else probe.hint,
+        verdict=verdict,
+        hint=None if verdict == "passed" else tally.hint,
         evidence=bench.kept(f"objective-{number}-"),
     )
+
+
+def sound(probes: Sequence[Probe]) -> list[Probe]:
+    """Those in which the client kept up."""
+    return [probe for probe in probes if not probe.limits]
+
+
+def decided(share: float, probes: Sequence[Probe]) -> Outcome:
+    """Whether these parts together prove or refute it."""
+    return decide_outcomes(Tally.of(sound(probes)).outcomes, share, confidence=ONE_SIDED)
 
 
 def highest_load(check: Check, bench: Bench, progress: Progress, number: int) -> Finding:
@@ -238,10 +279,12 @@ def highest_load(check: Check, bench: Bench, progress: Progress, number: int) ->
     while (rung := next_rung(LADDER, outcomes)) is not None:
         say = within(progress, "highest load", f"{rung:g} times the starter's, ")
         probe = probes[rung] = _probe(bench, f"knee-{number}-{rung:g}", objective, rung, n, say)
-        decided = stats.decide_share(probe.met, probe.asked, share, confidence=ONE_SIDED)
-        outcomes[rung] = "inconclusive" if probe.limits else decided
+        held = stats.decide(stats.share_over_time(probe.tally.outcomes), share)
+        outcomes[rung] = "inconclusive" if probe.limits else held
     found, verdict = knee(outcomes), decide_knee(outcomes, goal)
-    told = ", ".join(f"{probes[rung].met} of {probes[rung].asked} at {rung:g}" for rung in sorted(probes))
+    told = ", ".join(
+        f"{each.tally.met} of {len(each.tally.outcomes)} at {rung:g}" for rung, each in sorted(probes.items())
+    )
     missed = [probe for rung, probe in sorted(probes.items()) if outcomes[rung] != "passed"]
     limits = [limit for probe in missed for limit in probe.limits]
     return Finding(
@@ -250,10 +293,10 @@ def highest_load(check: Check, bench: Bench, progress: Progress, number: int) ->
         verdict=verdict,
         unit="times the starter's load",
         value=found.held or 0.0,
-        n=sum(probe.asked for probe in probes.values()),
+        n=sum(len(probe.tally.outcomes) for probe in probes.values()),
         interval=(found.held or 0.0, LADDER[-1] if found.not_held is None else found.not_held),
         confidence=ONE_SIDED,
-        hint=None if verdict == "passed" or not missed else missed[0].hint,
+        hint=None if verdict == "passed" or not missed else missed[0].tally.hint,
         evidence=bench.kept(f"knee-{number}-"),
     )
 
