@@ -27,7 +27,10 @@ CPU_SHARE = 0.7
 behind others (M/D/1: 1 + u / (2 (1 - u)) times at a use of u)."""
 WAITED_SHARE = 0.01
 """Part of the window that a late worker waited for a core; above it free cores help, below it a faster client does.
-It excuses nothing by itself: waiting that made nothing late did no harm."""
+Where a bound allows less than TICK it is too much by itself, as looks may miss the events that it made late; else it
+excuses nothing: waiting that made nothing late did no harm."""
+TICK = 0.004
+"""Seconds that a process may wait for a core whose process is as urgent: until the kernel's next tick, at 250 Hz."""
 RATE_ERROR = 0.01
 """Part of the planned arrivals that may miss the window, and at least one may: the last can be late by a hair."""
 DISPERSION_ERROR = 0.25
@@ -151,6 +154,11 @@ def limits(figures: Figures, plan: Plan, *, ttft: float | None = None, tpot: flo
                 f"1 % of the {what} were {1000 * lag:.1f} ms late or more, where {1000 * allowed:.1f} ms are allowed; "
                 f"{_help(figures)}"
             )
+    if not said and allowed < TICK and _waited(figures):
+        said.append(
+            f"it waited for a core in {100 * (figures.waited_share or 0):.0f} % of the window, up to {1000 * TICK:.0f} ms "
+            f"at a time, where {1000 * allowed:.1f} ms are allowed; free cores for it"
+        )
     if figures.cpu_share > CPU_SHARE:
         said.append(
             f"a worker used {100 * figures.cpu_share:.0f} % of a core, where {100 * CPU_SHARE:.0f} % are allowed; "
@@ -166,11 +174,15 @@ def p99(values: Sequence[float]) -> float:
 
 def _help(figures: Figures) -> str:
     """What would make a late client less late, by what it spent its time on."""
-    if figures.waited_share is not None and figures.waited_share > WAITED_SHARE:
-        return f"it waited for a core in {100 * figures.waited_share:.0f} % of the window: free cores for it"
+    if _waited(figures):
+        return f"it waited for a core in {100 * (figures.waited_share or 0):.0f} % of the window: free cores for it"
     if figures.cpu_share > CPU_SHARE:
         return "it was busy itself: use more workers, or fewer streams"
     return "free cores for it, or use fewer streams"
+
+
+def _waited(figures: Figures) -> bool:
+    return figures.waited_share is not None and figures.waited_share > WAITED_SHARE
 
 
 def _answer_gaps(plan: Plan) -> int:

@@ -77,6 +77,15 @@ def fake_run(schedule: Schedule, lateness: float, floor: Floor | None = None, **
             ],
         ),
         (fake_run(arrivals.constant(10, 10), 0.0, waited=9.0), {"ttft": 0.2}, []),
+        (
+            fake_run(arrivals.constant(10, 10), 0.0, waited=0.5),
+            {"ttft": 0.05},
+            [
+                "it waited for a core in 5 % of the window, up to 4 ms at a time, where 2.5 ms are allowed; "
+                "free cores for it"
+            ],
+        ),
+        (fake_run(arrivals.constant(10, 10), 0.0, waited=0.05), {"ttft": 0.05}, []),
         (fake_run(arrivals.constant(10, 10), 0.0, floor(0.0015)), {"ttft": 0.02, "tpot": 0.001}, []),
         (
             fake_run(arrivals.constant(10, 10), 0.0, floor(0.004)),
