@@ -156,8 +156,8 @@ def limits(figures: Figures, plan: Plan, *, ttft: float | None = None, tpot: flo
             )
     if not said and allowed < TICK and _waited(figures):
         said.append(
-            f"it waited for a core in {100 * (figures.waited_share or 0):.0f} % of the window, up to {1000 * TICK:.0f} ms "
-            f"at a time, where {1000 * allowed:.1f} ms are allowed; free cores for it"
+            f"it waited for a core in {100 * (figures.waited_share or 0):.0f} % of the window, up to "
+            f"{1000 * TICK:.0f} ms at a time, where {1000 * allowed:.1f} ms are allowed; free cores for it"
         )
     if figures.cpu_share > CPU_SHARE:
         said.append(
