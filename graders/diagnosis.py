@@ -154,10 +154,10 @@ def limits(figures: Figures, plan: Plan, *, ttft: float | None = None, tpot: flo
                 f"1 % of the {what} were {1000 * lag:.1f} ms late or more, where {1000 * allowed:.1f} ms are allowed; "
                 f"{_help(figures)}"
             )
-    if not said and allowed < TICK and _waited(figures):
+    if not said and allowed < TICK and (waited := _waited(figures)):
         said.append(
-            f"it waited for a core in {100 * (figures.waited_share or 0):.0f} % of the window, up to "
-            f"{1000 * TICK:.0f} ms at a time, where {1000 * allowed:.1f} ms are allowed; free cores for it"
+            f"{waited}, up to {1000 * TICK:.0f} ms at a time, where {1000 * allowed:.1f} ms are allowed; "
+            "free cores for it"
         )
     if figures.cpu_share > CPU_SHARE:
         said.append(
@@ -174,15 +174,18 @@ def p99(values: Sequence[float]) -> float:
 
 def _help(figures: Figures) -> str:
     """What would make a late client less late, by what it spent its time on."""
-    if _waited(figures):
-        return f"it waited for a core in {100 * (figures.waited_share or 0):.0f} % of the window: free cores for it"
+    if waited := _waited(figures):
+        return f"{waited}: free cores for it"
     if figures.cpu_share > CPU_SHARE:
         return "it was busy itself: use more workers, or fewer streams"
     return "free cores for it, or use fewer streams"
 
 
-def _waited(figures: Figures) -> bool:
-    return figures.waited_share is not None and figures.waited_share > WAITED_SHARE
+def _waited(figures: Figures) -> str | None:
+    """How long it waited for a core; None where that was not too long, or is not known."""
+    if figures.waited_share is None or figures.waited_share <= WAITED_SHARE:
+        return None
+    return f"it waited for a core in {100 * figures.waited_share:.0f} % of the window"
 
 
 def _answer_gaps(plan: Plan) -> int:
