@@ -16,8 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from graders.process import ROOT
-from graders.process import Child as Busy
+from graders.process import ROOT, Child
 from graders.rubric import Verdict
 from tests.grading import Grading
 
@@ -55,7 +54,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="references-") as name, contextlib.ExitStack() as stack:
         if options.busy:
             argv = [sys.executable, "-c", WORK, str(options.busy), str(PERIOD)]
-            stack.enter_context(Busy(argv, log=Path(name) / "busy.log"))
+            stack.enter_context(Child(argv, log=Path(name) / "busy.log"))
         for number in range(1, options.runs + 1):
             begun, place = time.monotonic(), Path(name) / str(number)
             place.mkdir()

@@ -203,10 +203,6 @@ class Run:
         """TPOT in seconds of each measured request that has one; infinite for a failure."""
         return [each.tpot for each in self.measured if each.tpot is not None]
 
-    def met(self, *, ttft: float, tpot: float) -> int:
-        """How many measured requests are successes within both bounds (seconds)."""
-        return sum(each.met(ttft=ttft, tpot=tpot) for each in self.measured)
-
     def wrong(self) -> dict[str, int]:
         """What is wrong with measured answers, and how many it concerns, most first."""
         said = [sentence for each in self.failures for sentence in each.wrong]
