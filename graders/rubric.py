@@ -81,30 +81,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             evidence=evidence,
         )
 
-    @classmethod
-    def of_share(
-        cls,
-        met: int,
-        n: int,
-        *,
-        unit: str,
-        expected: str,
-        observed: str,
-        verdict: Outcome,
-        hint: str | None,
-        evidence: tuple[str, ...],
-    ) -> Self:
-        """A finding whose value is the share `met` of `n`, with its exact interval at 95 %; neither for n = 0."""
-        share = stats.Estimate(
-            value=met / n if n else None,
-            n=n,
-            interval=stats.share_interval(met, n) if n else None,
-            confidence=0.95,
-        )
-        return cls.of_estimate(
-            share, unit=unit, expected=expected, observed=observed, verdict=verdict, hint=hint, evidence=evidence
-        )
-
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a check ended.

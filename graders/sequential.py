@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from graders.errors import HarnessError
-from graders.stats import Estimate, Outcome, binomial_cdf, effective, ordered
+from graders.stats import Counts, Estimate, Outcome, binomial_cdf, effective, ordered, over_time
 
 Part = TypeVar("Part")
 
@@ -64,20 +64,13 @@ def decide_outcomes(outcomes: Sequence[bool], share: float, *, confidence: float
 
 
 def share_over_time(outcomes: Sequence[bool], *, confidence: float = 0.95) -> Estimate:
-    """The share of hits so far among outcomes in order of time, with the bounds that what they are worth leaves.
+    """`stats.over_time` so far: it decides as `decide_outcomes` does with (1 + confidence)/2."""
+    spare = (1.0 - confidence) / 2
 
-    It proves a goal that its lower bound reaches and refutes one that its upper bound does not, as `decide_outcomes`
-    does with (1 + confidence)/2.
-    """
-    n = len(outcomes)
-    if not n:
-        return Estimate(value=None, n=0, note="n too small: there are no outcomes")
-    counts, spare = effective(outcomes), (1.0 - confidence) / 2
-    if not counts.n:
-        return Estimate(value=sum(outcomes) / n, n=n, note="neighbours share their fate: nothing is proven")
-    low = _at_least(counts.fewest, counts.n, spare)
-    high = 1.0 - _at_least(counts.n - counts.most, counts.n, spare)
-    return Estimate(value=sum(outcomes) / n, n=n, interval=(low, high), confidence=confidence)
+    def bounds(counts: Counts) -> tuple[float, float]:
+        return _at_least(counts.fewest, counts.n, spare), 1.0 - _at_least(counts.n - counts.most, counts.n, spare)
+
+    return over_time(outcomes, bounds, confidence=confidence)
 
 
 def decide_median(values: Sequence[float], least: float, *, confidence: float = 0.95) -> Outcome:

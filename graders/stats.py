@@ -135,6 +135,16 @@ def decide_share(hits: int, n: int, share: float, *, confidence: float = 0.95) -
     return "inconclusive"
 
 
+def share(hits: int, n: int, *, confidence: float = 0.95) -> Estimate:
+    """The share of hits with its Clopper-Pearson interval; neither for n = 0."""
+    return Estimate(
+        value=hits / n if n else None,
+        n=n,
+        interval=share_interval(hits, n, confidence=confidence) if n else None,
+        confidence=confidence,
+    )
+
+
 class Counts(msgspec.Struct, frozen=True):
     """Independent trials that prove as much as some outcomes in time do: from `fewest` to `most` hits of `n`."""
 
@@ -167,23 +177,32 @@ def effective(outcomes: Sequence[bool], *, batches: int = 10) -> Counts:
     return Counts(worth - misses, math.ceil(round(share * worth, 9)), worth)
 
 
-def share_over_time(outcomes: Sequence[bool], *, confidence: float = 0.95) -> Estimate:
-    """The share of hits among outcomes in order of time, with Clopper-Pearson bounds for what they are worth.
+def over_time(
+    outcomes: Sequence[bool], bounds: Callable[[Counts], tuple[float, float]], *, confidence: float
+) -> Estimate:
+    """The share of hits among outcomes in order of time, with the bounds at `confidence` of what they are worth.
 
     It proves a goal that its lower bound reaches, and refutes one that its upper bound does not.
     """
     n = len(outcomes)
     if not n:
         return Estimate(value=None, n=0, note="n too small: there are no outcomes")
-    counts, tail = effective(outcomes), (1.0 + confidence) / 2
+    counts = effective(outcomes)
     if not counts.n:
         return Estimate(value=sum(outcomes) / n, n=n, note="neighbours share their fate: nothing is proven")
-    bounds = (
-        share_at_least(counts.fewest, counts.n, confidence=tail),
-        share_at_most(counts.most, counts.n, confidence=tail),
-    )
     note = None if counts.n == n else f"neighbours share their fate: {n} outcomes prove as much as {counts.n}"
-    return Estimate(value=sum(outcomes) / n, n=n, interval=bounds, confidence=confidence, note=note)
+    return Estimate(value=sum(outcomes) / n, n=n, interval=bounds(counts), confidence=confidence, note=note)
+
+
+def share_over_time(outcomes: Sequence[bool], *, confidence: float = 0.95) -> Estimate:
+    """`over_time` with Clopper-Pearson bounds, for one look."""
+    tail = (1.0 + confidence) / 2
+
+    def bounds(counts: Counts) -> tuple[float, float]:
+        low = share_at_least(counts.fewest, counts.n, confidence=tail)
+        return low, share_at_most(counts.most, counts.n, confidence=tail)
+
+    return over_time(outcomes, bounds, confidence=confidence)
 
 
 def decide(estimate: Estimate, goal: float) -> Outcome:

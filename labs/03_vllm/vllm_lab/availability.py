@@ -46,9 +46,8 @@ def upgrade(check: Check, bench: Bench, progress: Progress, number: int) -> Find
     ending = bool(unfinished) and bench.trouble() == "ending"
     verdict: Outcome = "failed" if ending or good < n else "passed" if took and n else "inconclusive"
     told = f"the pod was replaced within {took[0]:.0f} s" if took else "; ".join(unfinished)
-    return Finding.of_share(
-        good,
-        n,
+    return Finding.of_estimate(
+        stats.share(good, n),
         unit=UNIT,
         expected="no failed request while the pod that serves is replaced",
         observed=f"{n - good} of {n} requests failed in {window:.0f} s; {told}{complaint(run)}",
@@ -74,9 +73,8 @@ def loss(check: Check, bench: Bench, progress: Progress, number: int) -> Finding
     run = _loaded(bench, f"loss-{number}", say, rate, window, int(check.threshold("loss_output_tokens")), happen, ramp)
     n, good = len(run.measured), len(run.measured) - len(run.incomplete)
     verdict = stats.decide_share(good, n, share, confidence=ONE_SIDED)
-    return Finding.of_share(
-        good,
-        n,
+    return Finding.of_estimate(
+        stats.share(good, n),
         unit=UNIT,
         expected=f"at least {share:.0%} of the requests in the {window:g} s after a pod was lost are answered",
         observed=f"{n - good} of {n} requests failed after one of {len(pods)} pods was lost{complaint(run)}",

@@ -125,9 +125,8 @@ def pressure(check: Check, bench: Bench, progress: Progress, number: int) -> Fin
     verdict: Outcome = "failed" if run.incomplete or at_once < flowing else kept
     limits = run.client_limits()
     unread = observed.found.preemptions is None
-    return Finding.of_share(
-        n - lost,
-        n,
+    return Finding.of_estimate(
+        stats.share(n - lost, n),
         unit="share of answers that keep their place",
         expected=(
             f"of {count} answers of {tokens} tokens at once, at least {flowing:g} flow on average, and at least "

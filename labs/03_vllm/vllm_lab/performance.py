@@ -52,9 +52,8 @@ def streams(check: Check, bench: Bench, progress: Progress, number: int) -> Find
     complete = n and good == n and held <= HELD * n
     right = complete and same >= SAME * both > 0
     verdict: Outcome = "passed" if right else "inconclusive" if run.client_limits() else "failed"
-    return Finding.of_share(
-        good,
-        n,
+    return Finding.of_estimate(
+        stats.share(good, n),
         unit="share of answers",
         expected=(
             f"every answer is a complete OpenAI stream of the length asked for, at most {HELD:.0%} in bursts, and at "
