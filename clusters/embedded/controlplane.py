@@ -29,6 +29,10 @@ from clusters.wait import WaitTimeout, until
 BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
 _ETCD = "unix://localhost:23790"  # etcd wants host:port; it is the name of the socket's file in etcd's own folder
 _ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}}
+# Two hooks of kube-apiserver sleep a second before they make roles and priority classes (storage_rbac.go and
+# storage_scheduling.go in k8s.io/kubernetes/pkg/registry), in which what needs neither can start.
+_SLEEPERS = ("rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes")
+_SERVES = "/readyz?" + "&".join(f"exclude=poststarthook/{hook}" for hook in _SLEEPERS)
 _DEADLINE = 60.0
 _PAUSE = 0.05  # each look at the API server costs it a TLS handshake, just when it has the most to do
 
@@ -82,6 +86,9 @@ def etcd_argv(program: str, folder: Path) -> list[str]:
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=default={peer}",
         "--unsafe-no-fsync",
+        # The only member waits for up to one election timeout before it elects itself, and writes nothing until then.
+        "--heartbeat-interval=50",
+        "--election-timeout=250",
         "--log-level=warn",
     ]
 
@@ -173,6 +180,7 @@ class ControlPlane:
         self.files, self._supervisor, self._say = files, supervisor, say
         self._admin = files.authority.issue("admin", "gpulab-admin", ["system:masters"])
         self.api = Api(str(files.authority.cert), self._admin)
+        self._refusal = "not yet"
 
     def kubeconfig(self, path: Path, server: str, name: str) -> None:
         """Writes the administrator's kubeconfig for `server`."""
@@ -199,13 +207,25 @@ class ControlPlane:
         self._start("kube-apiserver", argv, cwd=files.etcd)
 
     def wait_for_api(self) -> None:
-        """Returns once kube-apiserver says it is ready."""
-        self._objects = list(yaml.load_all(BOOTSTRAP.read_text(), yaml.CSafeLoader))
-        self._wait("kube-apiserver to be ready", lambda: self.api.get("/readyz") is not None)
+        """Returns once kube-apiserver serves and holds the first objects; the roles it comes with follow later."""
+        objects = list(yaml.load_all(BOOTSTRAP.read_text(), yaml.CSafeLoader))
+        self._wait("kube-apiserver to serve", lambda: self.api.get(_SERVES) is not None)
+        self._wait("the first objects to be made", lambda: self._makes(*objects))
 
-    def start_controllers(self, first_node: str, times: Times) -> None:
-        """Starts the controllers, the scheduler, kube-proxy and CoreDNS, and makes the objects they need."""
+    def start_network(self, first_node: str) -> None:
+        """Starts kube-proxy and CoreDNS."""
         files = self.files
+        proxy = proxy_config(files.client("kube-proxy", "system:kube-proxy"), first_node)
+        config = write_private(files.state / "kube-proxy.json", json.dumps(proxy).encode())
+        self._start("kube-proxy", [files.program("kube-proxy"), f"--config={config}"])
+        names = corefile(files.client("coredns", "system:coredns"))
+        config = write_private(files.state / "Corefile", names.encode())
+        self._start("coredns", [files.program("coredns"), "-conf", str(config)])
+
+    def start_controllers(self, times: Times) -> None:
+        """Starts the controllers and the scheduler once kube-apiserver has made their roles."""
+        files = self.files
+        self._wait("kube-apiserver to be ready", lambda: self.api.get("/readyz") is not None)
         manager = files.client("kube-controller-manager", "system:kube-controller-manager")
         self._start(
             "kube-controller-manager",
@@ -227,12 +247,6 @@ class ControlPlane:
         scheduler = files.client("kube-scheduler", "system:kube-scheduler")
         argv = [files.program("kube-scheduler"), f"--kubeconfig={scheduler}", "--leader-elect=false", "--secure-port=0"]
         self._start("kube-scheduler", argv)
-        proxy = proxy_config(files.client("kube-proxy", "system:kube-proxy"), first_node)
-        config = write_private(files.state / "kube-proxy.json", json.dumps(proxy).encode())
-        self._start("kube-proxy", [files.program("kube-proxy"), f"--config={config}"])
-        names = corefile(files.client("coredns", "system:coredns"))
-        config = write_private(files.state / "Corefile", names.encode())
-        self._start("coredns", [files.program("coredns"), "-conf", str(config)])
 
     def start_addons(self) -> None:
         """Starts metrics-server and the volume provisioner, and registers the API of the first."""
@@ -247,11 +261,6 @@ class ControlPlane:
         self._wait("metrics-server to listen", lambda: _listens(network.API, network.METRICS_PORT))
         self._wait("the metrics API to be registered", lambda: self._makes(addons.metrics_api(authority)))
 
-    def make_objects(self) -> None:
-        """Creates what a cluster holds from the start: roles of our components, the DNS Service."""
-        self._say("making the first objects")
-        self.api.create(*self._objects)
-
     def wait_until_ready(self, nodes: Sequence[str]) -> None:
         """Returns once every node is Ready, kube-proxy has written its rules and CoreDNS answers."""
         self._wait(f"{len(nodes)} nodes to be Ready", lambda: set(nodes) <= set(self._ready_nodes()))
@@ -260,12 +269,14 @@ class ControlPlane:
         self._wait("CoreDNS to be ready", lambda: _answers(network.API, 8181, "/ready"))
         self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
 
-    def _makes(self, wanted: dict[str, Any]) -> bool:
-        """Whether an object could be made, while the API server may be starting again."""
-        with contextlib.suppress(ClusterError):
-            self.api.create(wanted)
-            return True
-        return False
+    def _makes(self, *wanted: dict[str, Any]) -> bool:
+        """Whether objects could be made, while the API server may be starting, or starting again."""
+        try:
+            self.api.create(*wanted)
+        except ClusterError as error:
+            self._refusal = str(error)
+            return False
+        return True
 
     def _start(self, name: str, argv: list[str], cwd: Path | None = None) -> None:
         log = self.files.log(name)
@@ -277,8 +288,9 @@ class ControlPlane:
             return done()
 
         self._say(f"waiting for {what}")
+        self._refusal = "not yet"
         try:
-            until(look, bool, what=what, seconds=_DEADLINE, interval=_PAUSE, describe=lambda _: "not yet")
+            until(look, bool, what=what, seconds=_DEADLINE, interval=_PAUSE, describe=lambda _: self._refusal)
         except WaitTimeout as error:
             raise StartError(str(error)) from error
 

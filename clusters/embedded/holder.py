@@ -107,9 +107,9 @@ def _bring_up(
     fleet = Fleet(job.spec, files, Path(job.images), RUN, job.limits, supervisor)
     fleet.begin()
     plane.wait_for_api()
-    say("starting controllers, scheduler, kube-proxy and CoreDNS")
-    plane.start_controllers(job.spec.nodes[0].name, job.spec.control_plane)
-    plane.make_objects()
+    say("starting kube-proxy and CoreDNS")
+    plane.start_network(job.spec.nodes[0].name)
+    plane.start_controllers(job.spec.control_plane)
     plane.wait_until_ready([spec.name for spec in job.spec.nodes])
     return plane, fleet
 
