@@ -169,13 +169,15 @@ def everything_in(cluster_file: Path) -> list[tuple[int, int | None]]:
     return [(pid, start_time(pid)) for pid in descendants(json.loads(cluster_file.read_text())["pid"])]
 
 
+def command_of(pid: int) -> bytes:
+    """The words of a process, each ended by a zero byte; nothing where it has ended, as any may at any moment."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def processes_with(words: str) -> list[int]:
     """Process ids whose command line has these words, for proving that nothing is left."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if words.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return found
+    running = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in running if words.encode() in command_of(pid)]

@@ -1,6 +1,5 @@
 """The first lab graded for real: vLLM in pods, load, verdict. Each test takes minutes."""
 
-import contextlib
 import os
 import signal
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clusters.wait import until
-from tests.conftest import everything_in, living
+from tests.conftest import command_of, everything_in, living
 from tests.grading import Grading, graded
 
 pytestmark = pytest.mark.serving
@@ -26,9 +25,7 @@ def test_the_reference_gets_full_marks(place: Path) -> None:
 
 
 def runs_vllm(process: int) -> bool:
-    with contextlib.suppress(OSError):  # it may end just now
-        return b"vllm" in Path(f"/proc/{process}/cmdline").read_bytes()
-    return False
+    return b"vllm" in command_of(process)
 
 
 def test_a_holder_killed_in_the_middle_is_an_error_and_never_a_pass(place: Path) -> None:

@@ -14,7 +14,7 @@ from clusters.embedded import backend, state
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import start_time
 from clusters.wait import until
-from tests.conftest import Kubectl, Launcher, everything_in, living, processes_with, silent
+from tests.conftest import Kubectl, Launcher, command_of, everything_in, living, processes_with, silent
 
 pytestmark = pytest.mark.cluster
 ONE_NODE = ClusterSpec(nodes=(NodeSpec("only"),))
@@ -73,7 +73,7 @@ def test_a_killed_holder_takes_everything_with_it_and_its_state_is_cleared(launc
     kubectl("run", "still", "--image=busybox", "--command", "--", "sleep", "600")
     kubectl.phase("still", "Running")
     everything = everything_in(state_of(launcher, "killed") / "cluster.json")
-    assert any(b"600" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in everything)
+    assert any(b"600" in command_of(pid) for pid, _ in everything)
     os.kill(cluster.holder, signal.SIGKILL)
     until(lambda: start_time(cluster.holder), lambda born: born is None, what="the holder to end", seconds=5)
     with pytest.raises(ClusterLost) as caught:

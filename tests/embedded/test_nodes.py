@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from clusters.api import ClusterError, ElasticNodes, SpecError
 from clusters.embedded import backend, spot
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, descendants, run, start_time
-from tests.conftest import Kubectl, Launcher, living, silent
+from tests.conftest import Kubectl, Launcher, command_of, living, silent
 
 pytestmark = pytest.mark.cluster
 SPEC = """
@@ -138,7 +137,7 @@ def test_a_lost_node_is_silent_at_once_and_its_pods_run_elsewhere_later(
     kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     (runtime,) = [pid for pid in descendants(cluster.holder) if _is_runtime(pid, "spot-1")]
     everything = [(pid, start_time(pid)) for pid in descendants(runtime)]
-    assert sum(b"7777" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in everything) >= 2
+    assert sum(b"7777" in command_of(pid) for pid, _ in everything) >= 2
     assert pings(cluster, "172.30.0.2")
     cluster.lose("spot-1")
     assert living(everything) == []
@@ -206,5 +205,5 @@ def test_draining_an_unknown_node_is_refused(cluster: EmbeddedCluster) -> None:
 
 
 def _is_runtime(pid: int, node: str) -> bool:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    words = command_of(pid)
     return b"clusters.embedded.node" in words and f"/nodes/{node}/".encode() in words

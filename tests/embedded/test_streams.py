@@ -23,7 +23,7 @@ import pytest
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import descendants
 from clusters.wait import until
-from tests.conftest import Kubectl
+from tests.conftest import Kubectl, command_of
 
 pytestmark = pytest.mark.cluster
 LARGE = os.urandom(1024).replace(b"\0", b"x") * 8 * 1024
@@ -69,9 +69,8 @@ def of_node(embedded: EmbeddedCluster, kubectl: Kubectl, target: str, what: str)
     )
     found = []
     for pid in descendants(json.loads((embedded.kubeconfig.parent / "cluster.json").read_text())["pid"]):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            found += [pid] * (all(mark in command for mark in marks[:2]) or all(mark in command for mark in marks[2:]))
+        command = command_of(pid)
+        found += [pid] * (all(mark in command for mark in marks[:2]) or all(mark in command for mark in marks[2:]))
     (process,) = found
     return process
 

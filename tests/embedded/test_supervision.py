@@ -10,7 +10,7 @@ import pytest
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, descendants
 from clusters.wait import until
-from tests.conftest import Kubectl, Launcher
+from tests.conftest import Kubectl, Launcher, command_of
 
 pytestmark = pytest.mark.cluster
 ONE_NODE = "nodes: [{name: only, gpus: {model: NVIDIA-L4, count: 1, source: simulated}}]"
@@ -53,10 +53,7 @@ def running(cluster: EmbeddedCluster, name: str) -> list[int]:
     """Process ids of a component of the cluster."""
     found = []
     for pid in descendants(cluster.holder):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+        words = command_of(pid).split(b"\0")
         if Path(words[0].decode()).name == name or name.encode() in words:
             found.append(pid)
     return found

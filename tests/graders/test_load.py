@@ -23,6 +23,7 @@ from graders.process import Child
 from graders.prompts import Prefixes, Sessions, Workload
 from graders.samples import FORMAT, Run
 from graders.streaming import Asked
+from tests.conftest import command_of, processes_with
 
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
 COMPLETIONS = workload.Completions(model="stub", ids=range(100, 8000))
@@ -276,15 +277,7 @@ def test_workers_die_with_the_process_that_started_them(stub: Stub, folder: Path
 
 def processes_of(folder: Path) -> list[int]:
     """Processes whose arguments name the folder."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            argv = place.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"graders.client" in argv and any(str(folder).encode() in each for each in argv):
-            found.append(int(place.parent.name))
-    return found
+    return [pid for pid in processes_with(str(folder)) if b"graders.client" in command_of(pid).split(b"\0")]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from graders.plan import Plan, Request, Target, Timeouts, Tls
 from graders.process import Child
 from graders.samples import Run
 from graders.streaming import Asked, parse
+from tests.conftest import command_of, processes_with
 
 TOKENS = 15
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -221,10 +222,4 @@ def test_a_client_that_is_starved_says_so_and_another_does_not(tmp_path: Path) -
 
 def workers_of(folder: Path) -> list[int]:
     """Load workers whose job lies in the folder."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            argv = place.read_bytes().split(b"\0")
-            if b"graders.client" in argv and any(str(folder).encode() in each for each in argv):
-                found.append(int(place.parent.name))
-    return found
+    return [pid for pid in processes_with(str(folder)) if b"graders.client" in command_of(pid).split(b"\0")]

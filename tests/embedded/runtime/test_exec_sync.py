@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.conftest import processes_with
+from tests.conftest import command_of, processes_with
 
 pytestmark = pytest.mark.cluster
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
@@ -87,7 +87,7 @@ def test_hundreds_of_commands_leave_nothing_behind(node: Node) -> None:
 def _runtime(node: Node) -> int:
     """Process id of the runtime; unshare and a shell around it have the same words."""
     found = processes_with(f"clusters.embedded.runtime.server\0{node.folder}/node.json")
-    (runtime,) = [pid for pid in found if Path(f"/proc/{pid}/cmdline").read_text().startswith(sys.executable)]
+    (runtime,) = [pid for pid in found if command_of(pid).startswith(sys.executable.encode())]
     return runtime
 
 

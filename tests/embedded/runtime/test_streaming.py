@@ -14,6 +14,7 @@ import pytest
 
 from clusters.process import start_time
 from clusters.wait import until
+from tests.conftest import command_of, processes_with
 
 pytestmark = pytest.mark.cluster
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
@@ -134,12 +135,8 @@ def test_a_helper_that_dies_is_started_again(node: Node) -> None:
     assert "the streaming helper ended with status 137; it is started again in" in (node.folder / "log").read_text()
 
 
-def _programs_with(words: str) -> list[int]:
-    return [
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if words.encode() in path.read_bytes().split(b"\0")
-    ]
+def _programs_with(word: str) -> list[int]:
+    return [pid for pid in processes_with(word) if word.encode() in command_of(pid).split(b"\0")]
 
 
 def _inner_id(pid: int) -> int:
