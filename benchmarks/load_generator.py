@@ -1,12 +1,12 @@
 """Measures what the load generator costs: microseconds of processor time per streamed event, against a stub server.
 
-    python benchmarks/load_generator.py [--streams 64] [--seconds 5] [--tpot 0.004] [--workers 1]
+    python benchmarks/load_generator.py [--rounds 5] [--streams 64] [--seconds 5] [--tpot 0.004] [--workers 1]
 
 The client's processor time is its own, over the window, kernel time included; an event is one token chunk. The goal is
-at most 10 microseconds per event on one core. Most of it is the kernel's: waking the process and reading the socket
-once per event. The hot path in Python is also timed alone, without a socket, and so is reading the bytes after the run.
-The stub is a process of its own, in Python, so two cores are needed; it writes each token alone, and coalesced reads
-are counted. Then comes the run's diagnosis of itself, as it stands in every record.
+at most 10 microseconds per event on one core, as the median of the rounds. Most of it is the kernel's: waking the
+process and reading the socket once per event. The hot path in Python is also timed alone, without a socket, and so is
+reading the bytes after the run. The stub is a process of its own, in Python, so two cores are needed; it writes each
+token alone, and coalesced reads are counted. Then comes the run's diagnosis of itself, as it stands in every record.
 """
 
 import argparse
@@ -115,6 +115,35 @@ def diagnosis(run: Run) -> list[str]:
     return [*lines, f"limits of the client: {'; '.join(run.client_limits()) or 'none'}"]
 
 
+def cost(run: Run) -> tuple[float, float]:
+    """Microseconds of processor time per event of the window: in all, and in the kernel."""
+    events, cpu = run.tokens_in_window(), sum(worker.cpu for worker in run.workers)
+    user = sum(worker.user or 0.0 for worker in run.workers)
+    return 1e6 * cpu / events, 1e6 * (cpu - user) / events
+
+
+def reading(run: Run) -> float:
+    """Seconds of processor time per event to read the answers of a run, which nobody has read yet."""
+    begun = time.process_time()
+    answers = run.answers
+    return (time.process_time() - begun) / sum(len(each.stream.token_chunks) for each in answers)
+
+
+def details(run: Run, truth: dict[str, Any]) -> list[str]:
+    """What else a run shows, a line each."""
+    answers = run.answers
+    late = [
+        each.stream.first_token - (truth[f"1-{each.sample.index}"]["writes"][0][0] - run.t0)
+        for each in answers
+        if each.stream.first_token is not None
+    ]
+    return [
+        f"{len(answers)} answers, wrong: {run.wrong() or 'none'}",
+        f"first token seen {1000 * statistics.median(late):.3f} ms after the stub wrote it (median)",
+        *diagnosis(run),
+    ]
+
+
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -123,29 +152,23 @@ def main() -> None:
     parser.add_argument("--tpot", type=float, default=0.004)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        run, truth = measure(options, Path(folder))
-    begun = time.process_time()
-    answers = run.answers
-    reading = time.process_time() - begun
-    events, all_events = run.tokens_in_window(), sum(len(each.stream.token_chunks) for each in answers)
-    cpu = sum(worker.cpu for worker in run.workers)
-    late = [
-        each.stream.first_token - (truth[f"1-{each.sample.index}"]["writes"][0][0] - run.t0)
-        for each in answers
-        if each.stream.first_token is not None
-    ]
-    user = sum(worker.user or 0.0 for worker in run.workers)
-    rate = events / options.seconds
-    print(f"{options.streams} streams, {rate:.0f} events/s, {len(answers)} answers, wrong: {run.wrong() or 'none'}")
+    costs, readings = [], []
+    for number in range(1, options.rounds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            run, truth = measure(options, Path(folder))
+        readings.append(reading(run))
+        costs.append(cost(run))
+        rate = run.tokens_in_window() / options.seconds
+        print(f"round {number}: {rate:.0f} events/s, {costs[-1][0]:.1f} µs of processor time per event", flush=True)
+    whole, kernel = (statistics.median(each) for each in zip(*costs, strict=True))
     print(
-        f"client: {1e6 * cpu / events:.1f} µs of processor time per event (goal 10), of which the kernel's: "
-        f"{1e6 * (cpu - user) / events:.1f} µs; hot path in Python alone: {1e6 * hot_path():.2f} µs"
+        f"client, {options.streams} streams: median of {options.rounds} rounds {whole:.1f} µs per event (goal 10), of "
+        f"which the kernel's: {kernel:.1f} µs; hot path in Python alone: {1e6 * hot_path():.2f} µs"
     )
-    print(f"reading afterwards: {1e6 * reading / all_events:.1f} µs per event")
-    print(f"first token seen {1000 * statistics.median(late):.3f} ms after the stub wrote it (median)")
-    print("\n".join(diagnosis(run)))
+    print(f"reading afterwards: median {1e6 * statistics.median(readings):.1f} µs per event")
+    print("\n".join(["the last round:", *details(run, truth)]))
 
 
 if __name__ == "__main__":
