@@ -45,6 +45,8 @@ class Framer:
 
     def feed(self, data: bytes) -> bytes:
         """Takes bytes as they came from the socket; returns those of them that belong to the body."""
+        if self._part == "size" and (chunk := self._whole_chunk(data)):
+            return chunk
         if self._part == "head":
             data = self._head(data)
         if self.chunked:
@@ -92,6 +94,13 @@ class Framer:
                 self._finish(data[place:])
         return body[0] if len(body) == 1 else b"".join(body)
 
+    def _whole_chunk(self, data: bytes) -> bytes:
+        """The body in a read that is one chunk, as most reads of a stream are; empty for any other."""
+        start = data.find(b"\n") + 1
+        if self._line or not data.endswith(b"\r\n") or _size_in(data[:start]) != len(data) - start - 2:
+            return b""
+        return data[start:-2]
+
     def _chunk(self, data: bytes, place: int, body: list[bytes]) -> int:
         """Takes what is there of a chunk and of the line end behind it; `_left` counts both. Returns the next place."""
         inside = self._left - 2
@@ -111,10 +120,7 @@ class Framer:
         return place
 
     def _size(self, line: bytes) -> None:
-        try:
-            size = int(line.partition(b";")[0], 16)
-        except ValueError:
-            size = -1
+        size = _size_in(line)
         if size < 0:
             self.fault = f"a chunk starts with {line[:40]!r} instead of its size"
         elif size:
@@ -182,3 +188,11 @@ class Framer:
             self._part = "end" if self.ended else "length"
         else:
             self._part = "close"
+
+
+def _size_in(line: bytes) -> int:
+    """The size that a chunk's first line gives; -1 when it gives none."""
+    try:
+        return int(line.partition(b";")[0], 16)
+    except ValueError:
+        return -1

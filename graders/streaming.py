@@ -28,7 +28,7 @@ class Usage(msgspec.Struct, frozen=True):
     cached_tokens: int | None = None
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """A chunk of the answer: time in seconds of the read that completed it, its token ids (None: not offered), text."""
 
     time: float
@@ -164,14 +164,14 @@ def parse(reads: Sequence[tuple[float, bytes]], *, closed: bool = False) -> Stre
     return Stream(status=framer.status, headers=framer.headers, faults=tuple(faults))
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     role: str | None = None
     content: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     text: str | None = None
     delta: _Delta | None = None
@@ -189,7 +189,7 @@ class _Usage(msgspec.Struct):
     prompt_tokens_details: _Details | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, gc=False):
     choices: tuple[_Choice, ...] = ()
     usage: _Usage | None = None
     model: str | None = None
