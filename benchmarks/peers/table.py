@@ -3,7 +3,8 @@
 Place: `load_peers` prints them. Limits: no arithmetic beyond units and comparing; "-" stands for what was not measured.
 """
 
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.peers.figures import Accuracy, Figures, Load
 
@@ -25,6 +26,11 @@ HEAD = (
 )
 
 Found = Mapping[str, Figures | str]
+
+_COSTS: Mapping[str, Callable[[Figures], float | None]] = {
+    "in the window": lambda each: each.in_window,
+    "to the end": lambda each: each.to_the_end,
+}
 
 
 def rows(found: Found, load: Load) -> list[str]:
@@ -48,11 +54,29 @@ def rows(found: Found, load: Load) -> list[str]:
 def goals(found: Found, ours: str) -> list[str]:
     """A sentence for each goal: reached, missed, or open because a side of it was not measured."""
     return [
-        _times("events per second per core, in the window", found, ours, lambda each: each.in_window),
-        _times("events per second per core, to the end", found, ours, lambda each: each.to_the_end),
+        *(_times(f"events per second per core, {where}", found, ours, figure) for where, figure in _COSTS.items()),
         _smallest("TTFT", found, ours, lambda each: each.ttft),
         _smallest("TPOT", found, ours, lambda each: each.tpot),
     ]
+
+
+def over_rounds(rounds: Sequence[Found], ours: str) -> list[str]:
+    """How many times the best peer's events per core ours has, over all rounds in which both were measured."""
+    lines = []
+    for where, figure in _COSTS.items():
+        sides = [_sides(found, ours, figure) for found in rounds]
+        ratios = [own / max(others.values()) for own, others in sides if own is not None and others]
+        if ratios:
+            middle = statistics.median(ratios)
+            lines.append(
+                f"events per second per core, {where}, median of {len(ratios)} rounds: {middle:.1f} times the best "
+                f"peer's ({min(ratios):.1f} to {max(ratios):.1f}) [goal {GOAL:g}], {_verdict(middle)}"
+            )
+    return lines
+
+
+def _verdict(ratio: float) -> str:
+    return "reached" if ratio >= GOAL else "missed"
 
 
 def _cells(each: Figures, load: Load) -> tuple[str, ...]:
@@ -83,8 +107,7 @@ def _times(what: str, found: Found, ours: str, figure: Callable[[Figures], float
         return f"{what}: open, {_missing(own)}"
     best = max(others, key=lambda name: others[name])
     ratio = own / others[best]
-    verdict = "reached" if ratio >= GOAL else "missed"
-    return f"{what}: ours {own:,.0f}, {best} {others[best]:,.0f}: {ratio:.1f} times [goal {GOAL:g}], {verdict}"
+    return f"{what}: ours {own:,.0f}, {best} {others[best]:,.0f}: {ratio:.1f} times [goal {GOAL:g}], {_verdict(ratio)}"
 
 
 def _smallest(what: str, found: Found, ours: str, accuracy: Callable[[Figures], Accuracy | None]) -> str:

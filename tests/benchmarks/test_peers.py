@@ -14,7 +14,7 @@ from benchmarks.peers.clients import OURS, PEERS, Client, Place
 from benchmarks.peers.figures import Accuracy, Figures, Load, Measured, Truth, compare, judge, to_the_end, window
 from benchmarks.peers.processes import total_ticks, tree_seconds
 from benchmarks.peers.reports import Report, UnreadableReport
-from benchmarks.peers.table import goals, rows
+from benchmarks.peers.table import goals, over_rounds, rows
 from clusters.api import MachineError
 
 SAMPLES = Path(__file__).with_name("samples")
@@ -171,6 +171,15 @@ def test_each_goal_is_reached_missed_or_open() -> None:
     assert goals({"ours": "no", "peer": PEER_ROW}, "ours")[0] == (
         "events per second per core, in the window: open, as ours was not measured"
     )
+
+
+def test_rounds_are_judged_by_their_median() -> None:
+    slower = replace(PEER_ROW, in_window=45_000.0)
+    assert over_rounds([{"ours": OUR_ROW, "peer": row} for row in (PEER_ROW, slower, slower)], "ours") == [
+        "events per second per core, in the window, median of 3 rounds: 2.0 times the best peer's (2.0 to 4.5) "
+        "[goal 3], missed"
+    ]
+    assert over_rounds([{"ours": "no", "peer": PEER_ROW}], "ours") == []
 
 
 def test_processor_time_is_of_the_whole_tree_with_what_was_waited_for() -> None:
