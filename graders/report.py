@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graders.rubric import CheckResult, Status, Verdict
+from graders.told import plain, told
 
 _STYLES: dict[Status, str] = {
     "passed": "bold green",
@@ -21,7 +22,6 @@ _STYLES: dict[Status, str] = {
     "skipped": "dim",
     "error": "bold magenta",
 }
-_FAULTS = {"infrastructure": "of the lab's infrastructure, not yours", "harness": "of the grader, not yours"}
 
 
 def render_scorecard(verdict: Verdict, place: Path, *, width: int = 80, color: bool = False) -> str:
@@ -77,30 +77,9 @@ def _details(check: CheckResult) -> Table:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(width=10, style="dim")
     rows.add_column()
-    for name, text in (
-        ("expected", check.expected),
-        ("observed", _observed(check)),
-        ("fault", _FAULTS.get(check.error_class or "") if check.status == "error" else None),
-        ("why", check.why if check.status in ("failed", "inconclusive") else None),
-        ("hint", check.hint),
-    ):
-        if text:
-            rows.add_row(name, _words(text))
+    for name, text in told(check):
+        rows.add_row(name, _words(text))
     return rows
-
-
-def _observed(check: CheckResult) -> str | None:
-    """What was observed, with how sure it is: samples, interval, and tries when there was more than one."""
-    facts = []
-    if check.n is not None:
-        facts.append(f"n = {check.n}")
-    if check.interval is not None:
-        low, high = check.interval
-        sure = f"{check.confidence:.0%} interval" if check.confidence is not None else "interval"
-        facts.append(f"{sure} {low:.4g} to {high:.4g}{f' {check.unit}' if check.unit else ''}")
-    if check.attempts > 1:
-        facts.append(f"measured {check.attempts} times")
-    return f"{check.observed} ({'; '.join(facts)})" if check.observed and facts else check.observed
 
 
 def _where_graded(verdict: Verdict) -> str:
@@ -110,7 +89,5 @@ def _where_graded(verdict: Verdict) -> str:
 
 
 def _words(text: str, style: str = "") -> Text:
-    """Text as it is, never as markup, and without the control characters that would steer a terminal."""
-    return Text(
-        "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text), style
-    )
+    """Text as it is, never as markup."""
+    return Text(plain(text), style)

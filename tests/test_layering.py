@@ -40,8 +40,9 @@ LAYERS = (
         "bounds",
         "crosscheck",
         "rubric",
+        "told",
     ),
-    ("report", "check", "fixtures"),
+    ("report", "exports", "check", "fixtures"),
     ("plugin",),
 )
 OWN = ("clusters", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
@@ -131,7 +132,7 @@ def graders_point_down(sources: Sources) -> list[str]:
     found = []
     height = {module: level for level, layer in enumerate(LAYERS) for module in layer}
     for path, source in sources.items():
-        module = PurePosixPath(path).stem
+        module = "".join(PurePosixPath(path).with_suffix("").parts[1:2])
         if not path.startswith("graders/") or module == "__init__":
             continue
         if module not in height:

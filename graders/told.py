@@ -1,0 +1,44 @@
+"""What is told of a check, in the same words by the scorecard and by every export.
+
+Place: `report` and `exports` read it. Limits: text only; what a format must not hold is escaped there.
+"""
+
+from graders.rubric import CheckResult
+
+_FAULTS = {"infrastructure": "of the lab's infrastructure, not yours", "harness": "of the grader, not yours"}
+
+
+def told(check: CheckResult) -> list[tuple[str, str]]:
+    """Pairs of what it is and the words, in order; only those that there are words for."""
+    pairs = (
+        ("expected", check.expected),
+        ("observed", observed(check)),
+        ("fault", _FAULTS.get(check.error_class or "") if check.status == "error" else None),
+        ("why", check.why if check.status in ("failed", "inconclusive") else None),
+        ("hint", check.hint),
+    )
+    return [(name, plain(text)) for name, text in pairs if text]
+
+
+def text_of(check: CheckResult) -> str:
+    """All that is told of a check, a line each."""
+    return "\n".join(f"{name}: {text}" for name, text in told(check))
+
+
+def observed(check: CheckResult) -> str | None:
+    """What was observed, with how sure it is: samples, interval, and tries when there was more than one."""
+    facts = []
+    if check.n is not None:
+        facts.append(f"n = {check.n}")
+    if check.interval is not None:
+        low, high = check.interval
+        sure = f"{check.confidence:.0%} interval" if check.confidence is not None else "interval"
+        facts.append(f"{sure} {low:.4g} to {high:.4g}{f' {check.unit}' if check.unit else ''}")
+    if check.attempts > 1:
+        facts.append(f"measured {check.attempts} times")
+    return f"{check.observed} ({'; '.join(facts)})" if check.observed and facts else check.observed
+
+
+def plain(text: str) -> str:
+    """Text without control characters, which would steer a terminal and which XML forbids."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
