@@ -23,7 +23,8 @@ from clusters.helm import Helm, ValuesRefused
 from clusters.process import foreign_settings
 from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
-from graders.errors import InfrastructureError
+from graders.errors import GraderError, InfrastructureError
+from graders.exports import formats
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
@@ -109,6 +110,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--name", help=backends.NAME_HELP)
     group.addoption("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
     group.addoption("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
+    group.addoption("--export", action="append", default=[], metavar="FORMAT=FILE", help="write the run so as well")
     group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
 
 
@@ -130,10 +132,19 @@ def pytest_configure(config: pytest.Config) -> None:
         errors=errors,
         alive=use.check_alive,
         facts=use.facts,
+        exports=_exports(config.option.export),
     )
     config.pluginmanager.register(plugin, "gpulab")
     config.add_cleanup(display.clear)
     config.add_cleanup(use.end)
+
+
+def _exports(asked: Sequence[str]) -> list[tuple[str, Path]]:
+    """What `--export` says, before anything is graded."""
+    try:
+        return [formats.wanted(each) for each in asked]
+    except GraderError as error:
+        raise pytest.UsageError(f"--export: {error}") from error
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,7 +16,8 @@ from clusters.process import become, foreign_settings
 from clusters.progress import Display
 
 ROOT = Path(__file__).resolve().parent
-LABS, WORK = ROOT / "labs", ROOT / "work"
+LABS, RESULTS, WORK = ROOT / "labs", ROOT / "results", ROOT / "work"
+FORMATS = "annotations, classroom, ctrf, gradebook, gradescope, junit, markdown, prairielearn, prometheus or summary"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +59,11 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
     grade.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     grade.add_argument("--out", type=Path, help="folder for results (default: results/)")
+    grade.add_argument("--export", action="append", default=[], metavar="FORMAT=FILE", help=f"as well: {FORMATS}")
+    export = _command(commands, "export", run_export, "write runs as course systems, CI or monitoring read them")
+    export.add_argument("format", metavar="FORMAT", help=FORMATS)
+    export.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: the newest in results/)")
+    export.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
     doctor = _command(commands, "doctor", run_doctor, "say what this machine has and lacks")
     doctor.set_defaults(cluster="embedded")
     return top
@@ -258,7 +264,23 @@ def run_grade(options: argparse.Namespace) -> int:
     words += [f"--images={file}" for file in options.images]
     if options.out:
         words.append(f"--out={options.out}")
+    words += [f"--export={each}" for each in options.export]
     return int(pytest.main(words))
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Writes stored runs in another format."""
+    from graders.exports import formats
+    from graders.rubric import read_verdict
+
+    stored = sorted((path.parent for path in RESULTS.glob("*/*/verdict.json")), key=lambda folder: folder.name)
+    folders = options.runs or stored[-1:]
+    runs = [(folder.name, read_verdict(folder / "verdict.json")) for folder in folders]
+    if options.out:
+        formats.write(options.format, options.out, runs)
+    else:
+        print(formats.export(options.format, runs), end="")
+    return 0
 
 
 def run_doctor(_: argparse.Namespace) -> int:

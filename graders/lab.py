@@ -26,7 +26,8 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One graded check.
 
     `id` names the function `test_<id>`; `needs` the checks, listed above this one, that must have passed before it is
-    measured; `hints` a few tiers, from a nudge to the answer, for each thing that can be observed.
+    measured; `hints` a few tiers, from a nudge to the answer, for each thing that can be observed; `hidden` keeps it
+    from learners in the formats of course systems that can.
     """
 
     id: str
@@ -34,6 +35,7 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     points: int
     needs: tuple[str, ...] = ()
     hints: dict[str, tuple[str, ...]] = {}
+    hidden: bool = False
 
 
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,15 +10,17 @@ A check is judged by the finding it measured and the exception that ended it, ne
 import inspect
 import secrets
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from graders import fixtures
 from graders.check import Check, LabRun
 from graders.errors import GraderError, HarnessError, InfrastructureError, SubmissionError
+from graders.exports import formats
 from graders.fixtures import RUNS
 from graders.lab import Lab
 from graders.machine import Machine
@@ -57,6 +59,7 @@ class Plugin:
         errors: whose fault exceptions of other packages are.
         alive: raises, with the reason, once the cluster in use has gone; returns when none was started.
         facts: what is known of the cluster in use, None when none was started.
+        exports: formats to write a run in when it has ended, each with its file.
         tiers: how many tiers of a hint are shown.
         now: the time, with its zone.
         token: a few random characters for the name of a run.
@@ -73,6 +76,7 @@ class Plugin:
         errors: ErrorClasses,
         alive: Callable[[], None],
         facts: Callable[[], ClusterFacts | None],
+        exports: Sequence[tuple[str, Path]] = (),
         tiers: int = 1,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token: Callable[[], str] = lambda: secrets.token_hex(3),
@@ -80,6 +84,7 @@ class Plugin:
         self._labs, self._results, self._submission = labs.resolve(), results, submission
         self._machine, self._version, self._errors = machine, version, errors
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
+        self._exports, self._unexported = exports, list[str]()
         self._found: dict[Path, Lab] = {}
         self._interrupted = False
 
@@ -154,7 +159,10 @@ class Plugin:
         error = call.excinfo.value if call.excinfo else None
         if check is None or (error is None and call.when != "call"):
             return report
-        result = self._after_teardown(check, error) if call.when == "teardown" else self._after_test(check, error)
+        if call.when == "teardown":
+            result = self._after_teardown(check, error)
+        else:
+            result = self._after_test(check, error, call.duration)
         if result.status == "skipped":
             report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"Skipped: {result.observed}")
         elif result.status != "passed":
@@ -163,13 +171,14 @@ class Plugin:
                 report.longrepr = f"{result.status}: {result.observed}"
         return report
 
-    def _after_test(self, check: Check, error: BaseException | None) -> CheckResult:
+    def _after_test(self, check: Check, error: BaseException | None, seconds: float) -> CheckResult:
         run = check.run
         try:
             self._alive()
         except Exception as reason:
             run.gone = run.gone or f"the cluster ended: {reason}"
         result = self._ended(check, InfrastructureError(run.gone)) if run.gone else self._result(check, error)
+        result = msgspec.structs.replace(result, seconds=round(seconds, 3))
         run.settle(result)
         return result
 
@@ -215,6 +224,9 @@ class Plugin:
             session.exitstatus = exit_status(
                 exitstatus, [run.verdict.status for run in runs.values()], interrupted=self._interrupted
             )
+            self._export(list(runs.values()))
+            if self._unexported:
+                session.exitstatus = 3
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """Prints the scorecards."""
@@ -223,6 +235,15 @@ class Plugin:
             place = run.place.relative_to(here) if run.place.is_relative_to(here) else run.place
             terminalreporter.section("scorecard")
             terminalreporter.write(render_scorecard(run.verdict, place, color=terminalreporter.hasmarkup))
+        for said in self._unexported:
+            terminalreporter.write_line(f"not exported: {said}", red=True)
+
+    def _export(self, runs: list[LabRun]) -> None:
+        for name, path in self._exports:
+            try:
+                formats.write(name, path, [(run.place.parent.name, run.verdict) for run in runs])
+            except GraderError as error:
+                self._unexported.append(str(error))
 
     def _begin(self, lab: Lab) -> LabRun:
         submission: Submission | SubmissionError

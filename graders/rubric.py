@@ -86,7 +86,9 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a check ended.
 
     `why` is the sentence a learner reads about it; `hint` the tiers shown, one a line; `attempts` how often it was
-    measured; `error_class` whose fault a failure or an error is, None otherwise. The rest is as in `Finding`.
+    measured; `error_class` whose fault a failure or an error is, None otherwise; `seconds` how long its test took,
+    None where it has not ended; `hidden` whether lab.toml keeps it from learners where the course's system can. The
+    rest is as in `Finding`.
     """
 
     id: str
@@ -106,6 +108,8 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     why: str | None = None
     attempts: int = 0
     error_class: ErrorClass | None = None
+    seconds: float | None = None
+    hidden: bool = False
 
 
 class ClusterFacts(msgspec.Struct, frozen=True):
@@ -166,6 +170,7 @@ def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: 
         why=why,
         attempts=attempts,
         error_class="learner" if finding.verdict == "failed" else None,
+        hidden=check.hidden,
         **facts,
     )
 
@@ -184,6 +189,7 @@ def ended_by(
         why=why,
         attempts=attempts,
         error_class=fault,
+        hidden=check.hidden,
     )
 
 
@@ -197,6 +203,7 @@ def skipped_for(check: CheckSpec, root: CheckSpec, *, why: str | None = None) ->
         max_points=check.points,
         observed=f"not measured, as {root.title!r} did not pass",
         why=why,
+        hidden=check.hidden,
     )
 
 

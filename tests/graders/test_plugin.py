@@ -1,109 +1,15 @@
 """The plugin, by running pytest on a small lab inside pytest: every way a check can end, and what is left then."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from graders.machine import Machine
-from graders.plugin import Plugin
 from graders.record import tampered
-from graders.rubric import CheckResult, ClusterFacts, Status, Verdict, read_verdict
+from graders.rubric import Status
+from tests.graders.tiny_lab import FIRST, HEAD, LAB, RUN, SECOND, Session
 
 pytest_plugins = ["pytester"]
-
-LAB = """
-title = "A tiny lab"
-summary = "It is tiny."
-minutes = 1
-[submission]
-files = ["values.yaml"]
-[[checks]]
-id = "first"
-title = "The first"
-points = 60
-hints = { low = ["Think.", "The answer is 2."] }
-[[checks]]
-id = "second"
-title = "The second"
-points = 40
-needs = ["first"]
-[thresholds.L1]
-ratio = 2
-"""
-HEAD = """
-import os
-import pytest
-from graders.check import Check
-from graders.errors import InfrastructureError, SubmissionError
-from graders.rubric import Finding
-
-GOOD = Finding(expected="2 or more", observed="3", verdict="passed")
-LOW = Finding(expected="2 or more", observed="1", verdict="failed", hint="low")
-VAGUE = Finding(expected="2 or more", observed="1 to 3", verdict="inconclusive")
-
-"""
-FIRST = '''
-def test_first(check: Check) -> None:
-    """It matters
-    a lot."""
-    check.measure(lambda attempt: GOOD)
-'''
-SECOND = """
-def test_second(check: Check) -> None:
-    check.measure(lambda attempt: GOOD)
-"""
-RUN = Path("results/01_tiny/20260901T120000Z-abcdef")
-
-
-class Session:
-    """Runs pytest on the tiny lab, and holds what it left behind."""
-
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester = pytester
-        self.lab = pytester.path / "labs/01_tiny"
-        (self.lab / "starter").mkdir(parents=True)
-        (self.lab / "lab.toml").write_text(LAB)
-        (self.lab / "starter/values.yaml").write_text("replicas: 1\n")
-        self.alive: Callable[[], None] = lambda: None
-        self.facts: ClusterFacts | None = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
-
-    def run(self, source: str, *args: str) -> pytest.RunResult:
-        (self.lab / "test_tiny.py").write_text(HEAD + source)
-        plugin = Plugin(
-            labs=self.pytester.path / "labs",
-            results=self.pytester.path / "results",
-            submission=lambda lab: self.pytester.path / "labs" / lab / "starter",
-            machine=Machine("cpu", 2, 4096, "6.1", "3.11.9", {}),
-            version="0.1.0",
-            errors={ConnectionError: "infrastructure"},
-            alive=lambda: self.alive(),
-            facts=lambda: self.facts,
-            now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
-            token=lambda: "abcdef",
-        )
-        return self.pytester.runpytest_inprocess(
-            "labs/01_tiny",
-            "-p",
-            "no:cacheprovider",
-            "--import-mode=importlib",
-            "-ra",
-            *args,
-            plugins=[plugin],
-            no_reraise_ctrlc=True,
-        )
-
-    @property
-    def verdict(self) -> Verdict:
-        return read_verdict(self.pytester.path / RUN / "verdict.json")
-
-    def check(self, name: str) -> CheckResult:
-        return next(check for check in self.verdict.checks if check.id == name)
-
-    def statuses(self) -> list[Status]:
-        return [check.status for check in self.verdict.checks]
 
 
 @pytest.fixture

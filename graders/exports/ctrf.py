@@ -1,0 +1,64 @@
+"""CTRF, the Common Test Report Format (ctrf.io, schema of the npm package ctrf).
+
+Place: `formats` lists it. Limits: a check that is inconclusive or ended in an error is `other`, with our word as
+`rawStatus`; times are milliseconds.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from graders.rubric import CheckResult, Status, Verdict
+from graders.told import plain, text_of
+
+_STATUS: dict[Status, Literal["passed", "failed", "skipped", "other"]] = {
+    "passed": "passed",
+    "failed": "failed",
+    "inconclusive": "other",
+    "skipped": "skipped",
+    "error": "other",
+}
+
+
+def ctrf(verdict: Verdict) -> str:
+    """The report's text."""
+    found = [_STATUS[check.status] for check in verdict.checks]
+    kinds = ("passed", "failed", "skipped", "pending", "other")
+    report = {
+        "reportFormat": "CTRF",
+        "specVersion": "0.0.0",
+        "results": {
+            "tool": {"name": "gpulab", "version": verdict.grader_version},
+            "summary": {
+                "tests": len(found),
+                **{kind: sum(status == kind for status in found) for kind in kinds},
+                "start": _milliseconds(verdict.started),
+                "stop": _milliseconds(verdict.ended or verdict.started),
+                "extra": {
+                    "points": verdict.points,
+                    "max_points": verdict.max_points,
+                    "status": verdict.status,
+                    "reason": verdict.reason,
+                },
+            },
+            "tests": [_test(check, verdict.lab) for check in verdict.checks],
+        },
+    }
+    return msgspec.json.format(msgspec.json.encode(report)).decode() + "\n"
+
+
+def _test(check: CheckResult, lab: str) -> dict[str, Any]:
+    return {
+        "name": plain(check.title),
+        "status": _STATUS[check.status],
+        "rawStatus": check.status,
+        "duration": round(1000 * (check.seconds or 0)),
+        "suite": [lab],
+        "message": text_of(check),
+        "extra": {"id": check.id, "points": check.points, "max_points": check.max_points},
+    }
+
+
+def _milliseconds(time: datetime) -> int:
+    return round(1000 * time.timestamp())

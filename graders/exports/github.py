@@ -1,0 +1,38 @@
+"""What GitHub Actions shows of a run: a step summary in Markdown, and annotations as workflow commands.
+
+Place: `formats` lists both; the first belongs into the file that GITHUB_STEP_SUMMARY names, the second on standard
+output. Limits: 1 MiB of summary and 10 annotations of a kind are GitHub's; a lab has fewer checks.
+"""
+
+from graders.exports.markdown import markdown
+from graders.rubric import Status, Verdict
+from graders.told import plain, text_of
+
+_LEVEL: dict[Status, str] = {"failed": "error", "error": "error", "inconclusive": "warning", "skipped": "notice"}
+
+
+def step_summary(verdict: Verdict) -> str:
+    """The summary."""
+    return markdown(verdict)
+
+
+def annotations(verdict: Verdict) -> str:
+    """A workflow command for each check that did not pass, and one for a run that broke; empty for full marks."""
+    lines = [
+        f"::{_LEVEL[check.status]} title={_property(f'{check.title}: {check.points}/{check.max_points}')}::"
+        f"{_message(text_of(check) or check.status)}"
+        for check in verdict.checks
+        if check.status != "passed"
+    ]
+    if verdict.reason:
+        lines.append(f"::error title={_property(verdict.title)}::{_message(verdict.reason)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _message(text: str) -> str:
+    """Escaped as actions/toolkit does, so that no text can be a command of its own."""
+    return plain(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")

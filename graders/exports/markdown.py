@@ -1,0 +1,47 @@
+"""A verdict as Markdown with a table of checks, for a comment, a wiki or a step summary.
+
+Place: `formats` lists it. Limits: GitHub's dialect; text of servers and learners is escaped and can hold no markup.
+"""
+
+import html
+import re
+
+from graders.rubric import CheckResult, Status, Verdict
+from graders.told import plain, told
+
+_SIGN: dict[Status, str] = {"passed": "✅", "failed": "❌", "inconclusive": "❓", "skipped": "⏭️", "error": "⚠️"}
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
+
+
+def markdown(verdict: Verdict) -> str:
+    """The text."""
+    lines = [
+        f"## {_cell(f'{verdict.lab}: {verdict.title}')}",
+        "",
+        f"**{verdict.points}/{verdict.max_points} {verdict.status}**",
+        *(["", _cell(verdict.reason)] if verdict.reason else []),
+        "",
+        "| | check | points | what was seen |",
+        "|---|---|---|---|",
+        *map(_row, verdict.checks),
+        "",
+        _where(verdict),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(check: CheckResult) -> str:
+    seen = "<br>".join(f"{name}: {_cell(text)}" for name, text in told(check))
+    return (
+        f"| {_SIGN[check.status]} {check.status} | {_cell(check.title)} | {check.points}/{check.max_points} | {seen} |"
+    )
+
+
+def _where(verdict: Verdict) -> str:
+    if verdict.level is None or verdict.simulated is None:
+        return "No cluster was seen, so what is simulated is not known."
+    return f"Level {verdict.level}; simulated: {', '.join(verdict.simulated) or 'nothing'}."
+
+
+def _cell(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", html.escape(plain(text), quote=False)).replace("\n", "<br>")

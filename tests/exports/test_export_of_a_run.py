@@ -1,0 +1,47 @@
+"""What `--export` of pytest and `gpulab grade` leaves when a run has ended."""
+
+from pathlib import Path
+
+import pytest
+
+from graders.rubric import ClusterFacts
+from tests.graders.tiny_lab import FIRST, SECOND, Session
+
+pytest_plugins = ["pytester"]
+BROKEN = """
+def test_second(check: Check) -> None:
+    raise InfrastructureError("the node is gone")
+"""
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return Session(pytester)
+
+
+def test_a_run_is_written_in_each_format_that_was_asked_for(session: Session, tmp_path: Path) -> None:
+    session.exports = [("junit", tmp_path / "out/report.xml"), ("markdown", tmp_path / "out/report.md")]
+    assert session.run(FIRST + SECOND).ret == 0
+    assert 'name="second"' in (tmp_path / "out/report.xml").read_text()
+    assert "**100/100 passed**" in (tmp_path / "out/report.md").read_text()
+
+
+def test_checks_say_how_long_they_took(session: Session) -> None:
+    session.run(FIRST + SECOND)
+    assert all(check.seconds is not None and 0 <= check.seconds < 60 for check in session.verdict.checks)
+
+
+def test_what_a_format_cannot_tell_is_said_and_the_verdict_stands(session: Session, tmp_path: Path) -> None:
+    session.facts = ClusterFacts("L1", (), {})
+    session.exports = [("gradescope", tmp_path / "results.json"), ("ctrf", tmp_path / "ctrf.json")]
+    result = session.run(FIRST + BROKEN)
+    assert result.ret == 3
+    assert session.statuses() == ["passed", "error"]
+    result.stdout.fnmatch_lines(
+        [
+            "not exported: the run ended in an error that is not the learner's (the node is gone); no results.json is "
+            "written, which Gradescope shows as a failure of the autograder and not as a score; run it again"
+        ]
+    )
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".json"] == ["ctrf.json"]
