@@ -1,0 +1,172 @@
+"""What a submission may plant to be graded by itself: each is refused by name, scores 0, and none of it ever runs.
+
+The eight ATTACKS are those known against graders that import what they grade; the CARRIERS are files that Python,
+pytest or packaging tools would read without being asked. `gpulab grade` runs as a process of its own, from within the
+planted folder, as a learner or a careless CI would start it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from graders.errors import SubmissionError
+from graders.lab import Lab
+from graders.rubric import Verdict, read_verdict
+from graders.submission import read_submission
+
+ROOT = Path(__file__).resolve().parents[2]
+GPULAB = Path(sys.executable).with_name("gpulab")
+STARTER = ROOT / "labs/03_vllm/starter/values.yaml"
+MARK = 'import pathlib; pathlib.Path({mark!r}).write_text("it ran")\n'
+
+ATTACKS = {
+    "leave_at_import": "import os\nos._exit(0)\n",
+    "leave_at_exit": "import atexit, os\natexit.register(os._exit, 0)\n",
+    "rewrite_the_report_at_exit": (
+        "import atexit, pathlib\n"
+        "def lie():\n"
+        "    for path in pathlib.Path('/').glob('**/verdict.json'):\n"
+        "        path.write_text('{}')\n"
+        "atexit.register(lie)\n"
+    ),
+    "patch_the_reports": (
+        "import _pytest.reports\n"
+        "make = _pytest.reports.TestReport.from_item_and_call\n"
+        "def lie(item, call):\n"
+        "    call.excinfo = None\n"
+        "    return make(item, call)\n"
+        "_pytest.reports.TestReport.from_item_and_call = lie\n"
+    ),
+    "stop_the_clock": "import time\ntime.perf_counter = time.monotonic = lambda: 0.0\n",
+    "pass_every_test": (
+        "import pytest\n"
+        "@pytest.hookimpl(hookwrapper=True)\n"
+        "def pytest_runtest_makereport(item, call):\n"
+        "    report = (yield).get_result()\n"
+        "    report.outcome = 'passed'\n"
+    ),
+    "deselect_every_test": "def pytest_collection_modifyitems(items):\n    items.clear()\n",
+    "stay_behind": (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        time.sleep(600)\n"
+        "    os._exit(0)\n"
+    ),
+}
+INI = "[pytest]\naddopts = --collect-only -p evil\n"
+CARRIERS = {
+    "conftest.py": "",
+    "test_evil.py": "",
+    "sitecustomize.py": "",
+    "usercustomize.py": "",
+    "setup.py": "",
+    "evil.pth": "import evil\n",
+    "pytest.ini": INI,
+    ".pytest.ini": INI,
+    "tox.ini": INI,
+    "setup.cfg": "[tool:pytest]\naddopts = --collect-only -p evil\n",
+    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = '--collect-only -p evil'\n",
+    ".env": "PYTEST_ADDOPTS=--collect-only\n",
+    "graders/__init__.py": "",
+    "clusters/__init__.py": "",
+    "gpulab.py": "",
+    "pytest/__init__.py": "",
+    "labs/03_vllm/test_vllm.py": "",
+    "labs/03_vllm/lab.toml": "checks = []\n",
+    "evil-1.dist-info/entry_points.txt": "[pytest11]\nevil = evil\n",
+    "templates/evil.yaml": '{{ lookup "v1" "Secret" "kube-system" "" }}\n',
+}
+
+
+class Planted:
+    """A folder to hand in, and what was left when it had been graded."""
+
+    def __init__(self, place: Path) -> None:
+        self.folder, self.out, self.mark = place / "submission", place / "results", place / "it-ran"
+        self.folder.mkdir()
+        (self.folder / "values.yaml").write_bytes(STARTER.read_bytes())
+
+    def plant(self, name: str, source: str) -> None:
+        """A file; Python in it first says that it ran."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        python = path.suffix == ".py"
+        path.write_text((MARK.format(mark=str(self.mark)) if python else "") + source)
+
+    def grade(self, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [GPULAB, "grade", "03_vllm", f"--submission={self.folder}", f"--out={self.out}", "--name=attacked"],
+            cwd=self.folder,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        (path,) = self.out.glob("03_vllm/*/verdict.json")
+        return read_verdict(path)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Planted:
+    return Planted(tmp_path)
+
+
+def assert_refused(planted: Planted, graded: subprocess.CompletedProcess[str], name: str) -> None:
+    verdict = planted.verdict
+    assert (graded.returncode, verdict.status, verdict.points) == (1, "failed", 0)
+    first, *rest = verdict.checks
+    assert (first.status, first.error_class) == ("failed", "learner")
+    assert first.observed == (
+        f"{name} in {planted.folder} is no part of a submission for 03_vllm, which is: values.yaml; move it elsewhere"
+    )
+    assert {check.status for check in rest} <= {"skipped", "failed"}
+    assert name in graded.stdout
+    assert not planted.mark.exists()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_on_pytest_is_refused_by_name_and_never_runs(planted: Planted, attack: str) -> None:
+    planted.plant("conftest.py", ATTACKS[attack])
+    assert_refused(planted, planted.grade(), "conftest.py")
+
+
+@pytest.mark.parametrize("name", CARRIERS)
+def test_a_file_that_tools_would_read_unasked_is_refused_by_name(planted: Planted, name: str) -> None:
+    planted.plant(name, CARRIERS[name])
+    with pytest.raises(SubmissionError) as caught:
+        read_submission(planted.folder, Lab.load(ROOT / "labs/03_vllm"))
+    assert str(caught.value) == (
+        f"{name.split('/')[0]} in {planted.folder} is no part of a submission for 03_vllm, which is: values.yaml; "
+        "move it elsewhere"
+    )
+
+
+def test_nothing_reads_such_files_unasked(planted: Planted) -> None:
+    for name, content in CARRIERS.items():
+        planted.plant(name, content)
+    planted.plant("evil.py", ATTACKS["pass_every_test"])
+    assert_refused(planted, planted.grade(), ".env")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTEST_ADDOPTS": "--collect-only"},
+        {"PYTEST_ADDOPTS": "-p evil", "PYTHONPATH": "."},
+        {"PYTEST_PLUGINS": "evil", "PYTHONPATH": "."},
+    ],
+    ids=["collect-only", "a plugin by option", "a plugin by name"],
+)
+def test_settings_of_pytest_in_the_environment_are_not_heard(planted: Planted, settings: dict[str, str]) -> None:
+    planted.plant("evil.py", ATTACKS["pass_every_test"])
+    assert_refused(planted, planted.grade(settings), "evil.py")
