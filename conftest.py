@@ -17,7 +17,7 @@ import kubernetes
 import msgspec
 import pytest
 
-from clusters import backends, spec
+from clusters import backends, spec, usage
 from clusters.api import Charts, Cluster, ClusterError, ClusterSpec, Progress, SpecError
 from clusters.helm import Helm, ValuesRefused
 from clusters.process import foreign_settings
@@ -96,6 +96,12 @@ class ClusterUse:
         simulated = ("GPUs",) if traits.gpus == "simulated" else ()
         return ClusterFacts(traits.level, simulated, msgspec.to_builtins(traits))
 
+    def others(self) -> float | None:
+        """Processor seconds that all other programs used so far; None where the cluster's cannot be told from them."""
+        if self.cluster is None or not self.cluster.roots:
+            return None
+        return usage.other_seconds((os.getpid(), *self.cluster.roots))
+
     def end(self) -> None:
         """Ends the cluster if this session launched it."""
         if self.cluster and self.ours:
@@ -132,6 +138,7 @@ def pytest_configure(config: pytest.Config) -> None:
         errors=errors,
         alive=use.check_alive,
         facts=use.facts,
+        others=use.others,
         exports=_exports(config.option.export),
     )
     config.pluginmanager.register(plugin, "gpulab")

@@ -210,6 +210,10 @@ class Cluster(Protocol):
     def shared(self) -> bool:
         """Whether it outlives the process that started it, so that others may use it."""
 
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Processes of this machine from which all that it runs descends; empty where that cannot be said."""
+
     def enter(self, argv: Sequence[str]) -> list[str]:
         """The argument list that runs `argv` inside the cluster's network, where pod and Service addresses answer."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from graders.beside import Beside
 from graders.errors import HarnessError, SubmissionError
 from graders.lab import CheckSpec, Lab
 from graders.record import Record
@@ -27,8 +28,10 @@ class LabRun:
         header: RunHeader,
         submission: Submission | SubmissionError,
         facts: Callable[[], ClusterFacts | None],
+        others: Callable[[], float | None],
     ) -> None:
         self.lab, self.record, self.submission, self.facts = lab, record, submission, facts
+        self.beside = Beside(others, header.machine.cores or 1)
         self.finished: dict[str, CheckResult] = {}
         self.reasons: list[str] = []
         self.gone: str | None = None
@@ -105,9 +108,13 @@ class Check:
             raise HarnessError(f"the check {self.spec.id!r} was measured twice; call check.measure once")
         for number in range(1, retries + 2):
             self.attempts = number
+            used = self.run.beside.begin()
             finding = attempt(number)
             self._refuse_loose_ends(finding)
-            self.record.write("attempt", check=self.spec.id, attempt=number, finding=finding)
+            others = used()
+            if self.spec.timed:
+                finding = self.run.beside.judge(finding, others)
+            self.record.write("attempt", check=self.spec.id, attempt=number, finding=finding, others=others)
             if finding.verdict != "inconclusive":
                 break
         self.finding = finding

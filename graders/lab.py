@@ -27,7 +27,8 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `id` names the function `test_<id>`; `needs` the checks, listed above this one, that must have passed before it is
     measured; `hints` a few tiers, from a nudge to the answer, for each thing that can be observed; `hidden` keeps it
-    from learners in the formats of course systems that can.
+    from learners in the formats of course systems that can; `timed` says that it fails on a machine that is too busy
+    with other things.
     """
 
     id: str
@@ -36,6 +37,7 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     needs: tuple[str, ...] = ()
     hints: dict[str, tuple[str, ...]] = {}
     hidden: bool = False
+    timed: bool = False
 
 
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -59,6 +59,7 @@ class Plugin:
         errors: whose fault exceptions of other packages are.
         alive: raises, with the reason, once the cluster in use has gone; returns when none was started.
         facts: what is known of the cluster in use, None when none was started.
+        others: processor seconds that programs which are neither ours nor the cluster's used so far; None if not known.
         exports: formats to write a run in when it has ended, each with its file.
         tiers: how many tiers of a hint are shown.
         now: the time, with its zone.
@@ -76,6 +77,7 @@ class Plugin:
         errors: ErrorClasses,
         alive: Callable[[], None],
         facts: Callable[[], ClusterFacts | None],
+        others: Callable[[], float | None] = lambda: None,
         exports: Sequence[tuple[str, Path]] = (),
         tiers: int = 1,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -84,6 +86,7 @@ class Plugin:
         self._labs, self._results, self._submission = labs.resolve(), results, submission
         self._machine, self._version, self._errors = machine, version, errors
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
+        self._others = others
         self._exports, self._unexported = exports, list[str]()
         self._found: dict[Path, Lab] = {}
         self._interrupted = False
@@ -262,7 +265,7 @@ class Plugin:
         )
         folder = self._results / lab.name / run_id(now, self._token())
         try:
-            return LabRun(lab, Record(folder), header, submission, self._facts)
+            return LabRun(lab, Record(folder), header, submission, self._facts, self._others)
         except OSError as error:
             raise pytest.UsageError(
                 f"the run's folder {folder} cannot be written ({error.strerror}); make room or name another"

@@ -41,6 +41,7 @@ LAYERS = (
         "crosscheck",
         "rubric",
         "told",
+        "beside",
     ),
     ("report", "exports", "check", "fixtures"),
     ("plugin",),

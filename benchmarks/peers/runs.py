@@ -16,10 +16,10 @@ import msgspec
 from benchmarks.peers import tokenizer
 from benchmarks.peers.clients import Client, Place
 from benchmarks.peers.figures import Load, Measured, Truth
-from benchmarks.peers.processes import tree_seconds
 from benchmarks.peers.reports import Report, UnreadableReport
 from clusters.api import ClusterError, Progress
 from clusters.process import Child, tail
+from clusters.usage import tree_seconds
 from graders import process
 from graders.errors import InfrastructureError
 
@@ -87,7 +87,7 @@ def _follow(
     try:
         while (status := child.wait(LOOK_SECONDS)) is None:
             now = time.monotonic()
-            looks.append((now, tree_seconds(child.pid)))
+            looks.append((now, tree_seconds((child.pid,))))
             progress(f"{client.name}: {now - begun:.0f} s, the load is of {load.seconds:.0f} s")
             if now - begun > limit:
                 raise NotMeasured(f"it had not ended after {limit:.0f} s; its output ends: {tail(log, 5)}")

@@ -67,6 +67,11 @@ class EmbeddedCluster:
         return self._running.detached
 
     @property
+    def roots(self) -> tuple[int, ...]:
+        """Its holder."""
+        return (self.holder,)
+
+    @property
     def images(self) -> Path:
         """The list of images that its containers may use."""
         return Path(self._running.images)

@@ -12,7 +12,6 @@ import pytest
 from benchmarks.peers import environments, reports, runs, tokenizer
 from benchmarks.peers.clients import OURS, PEERS, Client, Place
 from benchmarks.peers.figures import Accuracy, Figures, Load, Measured, Truth, compare, judge, to_the_end, window
-from benchmarks.peers.processes import total_ticks, tree_seconds
 from benchmarks.peers.reports import Report, UnreadableReport
 from benchmarks.peers.table import goals, over_rounds, rows
 from clusters.api import MachineError
@@ -180,19 +179,6 @@ def test_rounds_are_judged_by_their_median() -> None:
         "[goal 3], missed"
     ]
     assert over_rounds([{"ours": "no", "peer": PEER_ROW}], "ours") == []
-
-
-def test_processor_time_is_of_the_whole_tree_with_what_was_waited_for() -> None:
-    def stat(pid: int, parent: int, *ticks: int) -> str:
-        return f"{pid} (a (b) c) S {parent} 1 1 0 -1 0 0 0 0 0 {' '.join(map(str, ticks))} 20 0 1 0 5"
-
-    texts = [stat(7, 1, 1, 2, 3, 4), stat(8, 7, 10, 0, 0, 0), stat(9, 8, 100, 0, 0, 0), stat(10, 1, 1000, 0, 0, 0)]
-    assert total_ticks(7, texts) == 120
-    assert total_ticks(11, texts) == 0
-
-
-def test_processor_time_of_this_process_is_seen() -> None:
-    assert 0 < tree_seconds(os.getpid()) < 10_000
 
 
 def test_the_tokenizer_has_a_token_for_each_byte(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """A check in a lab test's hands: measuring again, thresholds, evidence, and the verdict on the disk in between."""
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from graders.check import Check, LabRun
@@ -26,6 +28,7 @@ class Cluster:
     """Facts of a cluster that may not have been started."""
 
     facts: ClusterFacts | None = ClusterFacts("L1", (), {})
+    others: Iterator[float | None] = itertools.repeat(None)
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def run(tmp_path: Path, cluster: Cluster) -> Iterator[LabRun]:
         started=START,
     )
     submission = Submission(tmp_path, {"values.yaml": b"a: 1\n"}, "ab12")
-    run = LabRun(lab, Record(tmp_path / "run"), header, submission, lambda: cluster.facts)
+    run = LabRun(lab, Record(tmp_path / "run"), header, submission, lambda: cluster.facts, lambda: next(cluster.others))
     yield run
     run.record.seal()
 
@@ -73,6 +76,21 @@ def test_what_fails_ends_the_test_and_is_not_measured_again(check: Check) -> Non
     with pytest.raises(pytest.fail.Exception, match=r"^failed: 1$"):
         check.measure(lambda attempt: LOW)
     assert (check.finding, check.attempts) == (LOW, 1)
+
+
+def test_a_timed_check_that_fails_beside_busy_programs_is_measured_again(run: LabRun, cluster: Cluster) -> None:
+    timed = Check(msgspec.structs.replace(FIRST, timed=True), run, None)
+    cluster.others = itertools.count(0.0, 1e9)
+    with pytest.raises(pytest.fail.Exception) as caught:
+        timed.measure(lambda attempt: LOW)
+    assert str(caught.value).startswith("inconclusive: 1; meanwhile other programs kept ")
+    assert timed.attempts == 2
+
+
+def test_another_check_fails_however_busy_the_machine_is(check: Check, cluster: Cluster) -> None:
+    cluster.others = itertools.count(0.0, 1e9)
+    with pytest.raises(pytest.fail.Exception, match=r"^failed: 1$"):
+        check.measure(lambda attempt: LOW)
 
 
 def test_what_is_inconclusive_is_measured_again_with_the_number_of_the_attempt(check: Check) -> None:
