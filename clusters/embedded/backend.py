@@ -21,6 +21,7 @@ from clusters.drain import drain
 from clusters.embedded import additions, cgroups, control, identities, state
 from clusters.embedded.cgroups import Kind
 from clusters.embedded.checks import check
+from clusters.embedded.exhaustion import exhausted
 from clusters.embedded.gpu import devices, faults, nvml
 from clusters.embedded.job import Job, Report, enter, holder_argv
 from clusters.embedded.private import write_private
@@ -223,10 +224,16 @@ def start(
         except BaseException as error:
             _end(child)
             if isinstance(error, StartError):
-                error.add_note(f"The logs of this start are in {state.keep_logs(folder, env)}")
+                _add_logs(error, state.keep_logs(folder, env))
             state.remove(folder)
             raise
     return EmbeddedCluster(folder, running, child)
+
+
+def _add_logs(error: StartError, logs: Path) -> None:
+    if why := exhausted(logs):
+        error.add_note(why)
+    error.add_note(f"The logs of this start are in {logs}")
 
 
 def _kept(spec: ClusterSpec, added: Sequence[Entry], *folders: Path) -> tuple[str, ...]:
