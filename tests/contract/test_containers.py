@@ -108,12 +108,12 @@ def test_a_container_that_keeps_failing_is_restarted_with_back_off(space: Space)
     waiting = space.until("Pod", "restarts", lambda found: "waiting" in status(found).get("state", {}))
     assert status(waiting)["state"]["waiting"]["reason"] == "CrashLoopBackOff"
     assert status(found)["lastState"]["terminated"]["exitCode"] == 1
-    # A kubelet keeps one container that ended, and the API server names the one before for a moment.
+    # A kubelet keeps one container that ended, and the API server may name the one before until the next restart.
     until(
         lambda: space.log("restarts", previous=True),
         lambda log: log == "run\n",
         what="the log of the last run",
-        seconds=20,
+        seconds=60,
     )
 
 
