@@ -86,7 +86,7 @@ class Record:
         """Closes run.jsonl and writes the manifest over everything else in the folder; returns its path."""
         self._run.close()
         path = self.folder / MANIFEST
-        write_whole(path, msgspec.json.format(msgspec.json.encode({"format": FORMAT, "sha256": sums(self.folder)})))
+        write_whole(path, pretty({"format": FORMAT, "sha256": sums(self.folder)}))
         return path
 
     def _place(self, name: str) -> Path:
@@ -132,6 +132,11 @@ def tampered(folder: Path) -> tuple[str, ...]:
         ) from error
     now = sums(folder)
     return tuple(sorted(name for name in sealed.keys() | now.keys() if sealed.get(name) != now.get(name)))
+
+
+def pretty(value: object) -> bytes:
+    """JSON with an indented line for each value: of anything msgspec encodes."""
+    return msgspec.json.format(msgspec.json.encode(value))
 
 
 def write_whole(path: Path, content: bytes) -> None:

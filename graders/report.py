@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graders.rubric import CheckResult, Status, Verdict
-from graders.told import plain, told
+from graders.told import plain, score, told, where_graded
 
 _STYLES: dict[Status, str] = {
     "passed": "bold green",
@@ -54,10 +54,10 @@ def _page(verdict: Verdict, place: Path) -> Iterator[RenderableType]:
     for check in verdict.checks:
         yield _headline(check)
         yield Padding(_details(check), (0, 0, 1, 2))
-    yield _words(f"{verdict.points}/{verdict.max_points} {verdict.status}", _STYLES[verdict.status])
+    yield _words(score(verdict), _STYLES[verdict.status])
     if verdict.reason:
         yield _words(verdict.reason)
-    yield _words(_where_graded(verdict))
+    yield _words(where_graded(verdict))
     yield Text()
     yield _words("verdict, with evidence beside it:")
     yield _words(str(place))
@@ -80,12 +80,6 @@ def _details(check: CheckResult) -> Table:
     for name, text in told(check):
         rows.add_row(name, _words(text))
     return rows
-
-
-def _where_graded(verdict: Verdict) -> str:
-    if verdict.level is None or verdict.simulated is None:
-        return "no cluster was seen, so what is simulated is not known"
-    return f"level {verdict.level}; simulated: {', '.join(verdict.simulated) or 'nothing'}"
 
 
 def _words(text: str, style: str = "") -> Text:

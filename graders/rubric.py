@@ -15,7 +15,7 @@ from graders import stats
 from graders.errors import HarnessError, InfrastructureError, SubmissionError
 from graders.lab import CheckSpec, Lab, Level
 from graders.machine import Machine
-from graders.record import write_whole
+from graders.record import pretty, write_whole
 
 SCHEMA = "gpulab/verdict/v1"
 UNFINISHED = "the run did not finish"
@@ -282,7 +282,7 @@ def judge(
 
 def write_verdict(verdict: Verdict, path: Path) -> None:
     """Writes verdict.json at once and whole."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
+    write_whole(path, pretty(verdict) + b"\n")
 
 
 def read_verdict(path: Path) -> Verdict:

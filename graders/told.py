@@ -1,9 +1,9 @@
-"""What is told of a check, in the same words by the scorecard and by every export.
+"""What is told of a run and of its checks, in the same words by the scorecard and by every export.
 
 Place: `report` and `exports` read it. Limits: text only; what a format must not hold is escaped there.
 """
 
-from graders.rubric import CheckResult
+from graders.rubric import CheckResult, Verdict
 
 _FAULTS = {"infrastructure": "of the lab's infrastructure, not yours", "harness": "of the grader, not yours"}
 
@@ -12,7 +12,7 @@ def told(check: CheckResult) -> list[tuple[str, str]]:
     """Pairs of what it is and the words, in order; only those that there are words for."""
     pairs = (
         ("expected", check.expected),
-        ("observed", observed(check)),
+        ("observed", _observed(check)),
         ("fault", _FAULTS.get(check.error_class or "") if check.status == "error" else None),
         ("why", check.why if check.status in ("failed", "inconclusive") else None),
         ("hint", check.hint),
@@ -25,7 +25,7 @@ def text_of(check: CheckResult) -> str:
     return "\n".join(f"{name}: {text}" for name, text in told(check))
 
 
-def observed(check: CheckResult) -> str | None:
+def _observed(check: CheckResult) -> str | None:
     """What was observed, with how sure it is: samples, interval, and tries when there was more than one."""
     facts = []
     if check.n is not None:
@@ -37,6 +37,18 @@ def observed(check: CheckResult) -> str | None:
     if check.attempts > 1:
         facts.append(f"measured {check.attempts} times")
     return f"{check.observed} ({'; '.join(facts)})" if check.observed and facts else check.observed
+
+
+def score(verdict: Verdict) -> str:
+    """The points of a run and its status."""
+    return f"{verdict.points}/{verdict.max_points} {verdict.status}"
+
+
+def where_graded(verdict: Verdict) -> str:
+    """The level of the cluster and what on it is simulated."""
+    if verdict.level is None or verdict.simulated is None:
+        return "no cluster was seen, so what is simulated is not known"
+    return f"level {verdict.level}; simulated: {', '.join(verdict.simulated) or 'nothing'}"
 
 
 def plain(text: str) -> str:

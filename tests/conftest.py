@@ -22,6 +22,7 @@ from clusters.embedded.gpu.devices import Device
 from clusters.process import descendants, run, start_time
 from clusters.progress import Display
 from clusters.wait import until
+from tests.graders.tiny_lab import Session
 
 # A busy machine is no failure of a property, a run repeats the one before, and nothing is written into the tree.
 hypothesis.settings.register_profile("gpulab", deadline=None, derandomize=True, database=None)
@@ -181,3 +182,10 @@ def processes_with(words: str) -> list[int]:
     """Process ids whose command line has these words, for proving that nothing is left."""
     running = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     return [pid for pid in running if words.encode() in command_of(pid)]
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """The tiny lab, for modules that load the plugin pytester."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # importing other plugins anew takes most of a second
+    return Session(pytester)

@@ -180,7 +180,6 @@ class ControlPlane:
         self.files, self._supervisor, self._say = files, supervisor, say
         self._admin = files.authority.issue("admin", "gpulab-admin", ["system:masters"])
         self.api = Api(str(files.authority.cert), self._admin)
-        self._refusal = "not yet"
 
     def kubeconfig(self, path: Path, server: str, name: str) -> None:
         """Writes the administrator's kubeconfig for `server`."""
@@ -270,12 +269,8 @@ class ControlPlane:
         self._wait("kube-proxy to be ready", lambda: _answers("127.0.0.1", 10256, "/healthz"))
 
     def _makes(self, *wanted: dict[str, Any]) -> bool:
-        """Whether objects could be made, while the API server may be starting, or starting again."""
-        try:
-            self.api.create(*wanted)
-        except ClusterError as error:
-            self._refusal = str(error)
-            return False
+        """True once objects are there; raises while the API server is starting, or starting again."""
+        self.api.create(*wanted)
         return True
 
     def _start(self, name: str, argv: list[str], cwd: Path | None = None) -> None:
@@ -283,14 +278,16 @@ class ControlPlane:
         self._supervisor.start(name, lambda: Child(argv, log=log, cwd=cwd), log)
 
     def _wait(self, what: str, done: Callable[[], bool]) -> None:
-        def look() -> bool:
+        def missing() -> str:
             self._supervisor.look()
-            return done()
+            try:
+                return "" if done() else "not yet"
+            except ClusterError as error:
+                return str(error)
 
         self._say(f"waiting for {what}")
-        self._refusal = "not yet"
         try:
-            until(look, bool, what=what, seconds=_DEADLINE, interval=_PAUSE, describe=lambda _: self._refusal)
+            until(missing, lambda words: not words, what=what, seconds=_DEADLINE, interval=_PAUSE)
         except WaitTimeout as error:
             raise StartError(str(error)) from error
 

@@ -7,8 +7,7 @@ Place: `formats` lists it. Limits: a check that is inconclusive or ended in an e
 from datetime import datetime
 from typing import Any, Literal
 
-import msgspec
-
+from graders.record import pretty
 from graders.rubric import CheckResult, Status, Verdict
 from graders.told import plain, text_of
 
@@ -45,7 +44,7 @@ def ctrf(verdict: Verdict) -> str:
             "tests": [_test(check, verdict.lab) for check in verdict.checks],
         },
     }
-    return msgspec.json.format(msgspec.json.encode(report)).decode() + "\n"
+    return pretty(report).decode() + "\n"
 
 
 def _test(check: CheckResult, lab: str) -> dict[str, Any]:

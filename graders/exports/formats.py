@@ -9,7 +9,7 @@ from pathlib import Path
 from graders.errors import GraderError
 from graders.exports.classroom import classroom
 from graders.exports.ctrf import ctrf
-from graders.exports.github import annotations, step_summary
+from graders.exports.github import annotations
 from graders.exports.gradebook import gradebook
 from graders.exports.gradescope import gradescope
 from graders.exports.junit import junit
@@ -28,7 +28,7 @@ OF_ONE: Mapping[str, Callable[[Verdict], str]] = {
     "markdown": markdown,
     "prairielearn": prairielearn,
     "prometheus": prometheus,
-    "summary": step_summary,
+    "summary": markdown,  # of a GitHub step
 }
 """Formats of one run."""
 

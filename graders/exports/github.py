@@ -1,19 +1,13 @@
-"""What GitHub Actions shows of a run: a step summary in Markdown, and annotations as workflow commands.
+"""What GitHub Actions shows of a run beside its step summary, which is the Markdown: annotations as workflow commands.
 
-Place: `formats` lists both; the first belongs into the file that GITHUB_STEP_SUMMARY names, the second on standard
-output. Limits: 1 MiB of summary and 10 annotations of a kind are GitHub's; a lab has fewer checks.
+Place: `formats` lists it; it belongs on standard output. Limits: of more than 10 annotations of a kind GitHub shows
+the first 10.
 """
 
-from graders.exports.markdown import markdown
 from graders.rubric import Status, Verdict
 from graders.told import plain, text_of
 
 _LEVEL: dict[Status, str] = {"failed": "error", "error": "error", "inconclusive": "warning", "skipped": "notice"}
-
-
-def step_summary(verdict: Verdict) -> str:
-    """The summary."""
-    return markdown(verdict)
 
 
 def annotations(verdict: Verdict) -> str:

@@ -6,11 +6,10 @@ knows passed and failed only; every other status stands in the text and in `extr
 
 from typing import Any
 
-import msgspec
-
 from graders.errors import GraderError
+from graders.record import pretty
 from graders.rubric import CheckResult, Verdict
-from graders.told import plain, text_of
+from graders.told import plain, score, text_of
 
 
 class NotTheLearners(GraderError):
@@ -35,7 +34,7 @@ def gradescope(verdict: Verdict) -> str:
     results = {
         "score": verdict.points,
         "execution_time": seconds,
-        "output": f"{verdict.title}: {verdict.points}/{verdict.max_points} {verdict.status}",
+        "output": f"{verdict.title}: {score(verdict)}",
         "output_format": "text",
         "test_output_format": "text",
         "test_name_format": "text",
@@ -44,7 +43,7 @@ def gradescope(verdict: Verdict) -> str:
         "tests": [_test(number, check) for number, check in enumerate(verdict.checks, 1)],
         "extra_data": {"schema": verdict.schema, "lab": verdict.lab, "submission": verdict.submission},
     }
-    return msgspec.json.format(msgspec.json.encode(results)).decode() + "\n"
+    return pretty(results).decode() + "\n"
 
 
 def _test(number: int, check: CheckResult) -> dict[str, Any]:

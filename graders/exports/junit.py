@@ -6,13 +6,11 @@ type "inconclusive", so that no CI shows it green; points stand in what the test
 
 from datetime import UTC
 
-from junitparser import Attr, Error, Failure, Skipped, TestCase, TestSuite
+from junitparser import Error, Failure, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from graders.rubric import CheckResult, Verdict
 from graders.told import plain, text_of
-
-TestSuite.timestamp = Attr("timestamp")
 
 
 def junit(verdict: Verdict) -> str:

@@ -7,7 +7,7 @@ import html
 import re
 
 from graders.rubric import CheckResult, Status, Verdict
-from graders.told import plain, told
+from graders.told import plain, score, told, where_graded
 
 _SIGN: dict[Status, str] = {"passed": "✅", "failed": "❌", "inconclusive": "❓", "skipped": "⏭️", "error": "⚠️"}
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
@@ -15,17 +15,18 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 
 def markdown(verdict: Verdict) -> str:
     """The text."""
+    where = where_graded(verdict)
     lines = [
         f"## {_cell(f'{verdict.lab}: {verdict.title}')}",
         "",
-        f"**{verdict.points}/{verdict.max_points} {verdict.status}**",
+        f"**{score(verdict)}**",
         *(["", _cell(verdict.reason)] if verdict.reason else []),
         "",
         "| | check | points | what was seen |",
         "|---|---|---|---|",
         *map(_row, verdict.checks),
         "",
-        _where(verdict),
+        f"{where[0].upper()}{where[1:]}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -35,12 +36,6 @@ def _row(check: CheckResult) -> str:
     return (
         f"| {_SIGN[check.status]} {check.status} | {_cell(check.title)} | {check.points}/{check.max_points} | {seen} |"
     )
-
-
-def _where(verdict: Verdict) -> str:
-    if verdict.level is None or verdict.simulated is None:
-        return "No cluster was seen, so what is simulated is not known."
-    return f"Level {verdict.level}; simulated: {', '.join(verdict.simulated) or 'nothing'}."
 
 
 def _cell(text: str) -> str:

@@ -6,23 +6,22 @@ ended in an error that is not the learner's; hidden checks are told without what
 
 from typing import Any
 
-import msgspec
-
+from graders.record import pretty
 from graders.rubric import CheckResult, Verdict
-from graders.told import plain, text_of
+from graders.told import plain, score, text_of
 
 
 def prairielearn(verdict: Verdict) -> str:
     """The file's text."""
     results: dict[str, Any] = {
         "gradable": verdict.status != "error",
-        "message": f"{verdict.title}: {verdict.points}/{verdict.max_points} {verdict.status}",
+        "message": f"{verdict.title}: {score(verdict)}",
         "output": plain(verdict.reason or ""),
         "tests": [_test(check) for check in verdict.checks],
     }
     if verdict.status != "error":
         results["score"] = verdict.points / verdict.max_points if verdict.max_points else 0.0
-    return msgspec.json.format(msgspec.json.encode(results)).decode() + "\n"
+    return pretty(results).decode() + "\n"
 
 
 def _test(check: CheckResult) -> dict[str, Any]:

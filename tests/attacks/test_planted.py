@@ -110,6 +110,10 @@ class Planted:
             check=False,
         )
 
+    def refusal(self, name: str) -> str:
+        allowed = "no part of a submission for 03_vllm, which is: values.yaml"
+        return f"{name} in {self.folder} is {allowed}; move it elsewhere"
+
     @property
     def verdict(self) -> Verdict:
         (path,) = self.out.glob("03_vllm/*/verdict.json")
@@ -126,9 +130,7 @@ def assert_refused(planted: Planted, graded: subprocess.CompletedProcess[str], n
     assert (graded.returncode, verdict.status, verdict.points) == (1, "failed", 0)
     first, *rest = verdict.checks
     assert (first.status, first.error_class) == ("failed", "learner")
-    assert first.observed == (
-        f"{name} in {planted.folder} is no part of a submission for 03_vllm, which is: values.yaml; move it elsewhere"
-    )
+    assert first.observed == planted.refusal(name)
     assert {check.status for check in rest} <= {"skipped", "failed"}
     assert name in graded.stdout
     assert not planted.mark.exists()
@@ -145,10 +147,7 @@ def test_a_file_that_tools_would_read_unasked_is_refused_by_name(planted: Plante
     planted.plant(name, CARRIERS[name])
     with pytest.raises(SubmissionError) as caught:
         read_submission(planted.folder, Lab.load(ROOT / "labs/03_vllm"))
-    assert str(caught.value) == (
-        f"{name.split('/')[0]} in {planted.folder} is no part of a submission for 03_vllm, which is: values.yaml; "
-        "move it elsewhere"
-    )
+    assert str(caught.value) == planted.refusal(name.split("/")[0])
 
 
 def test_nothing_reads_such_files_unasked(planted: Planted) -> None:

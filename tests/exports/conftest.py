@@ -1,12 +1,12 @@
 """Verdicts to export: one with every status and with text that tries to be markup, one with full marks, one broken."""
 
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import msgspec
 import pytest
 
-from graders.machine import Machine
 from graders.rubric import CheckResult, Verdict
+from tests.graders.verdicts import NOON, verdict_on
 
 HOSTILE = "=1+1|<script>alert(1)</script>\n::error::x,y%\x1b[2J\x00"
 
@@ -54,22 +54,8 @@ def mixed() -> Verdict:
         ),
         CheckResult(id="upgrade", title="Upgrade", status="skipped", points=0, max_points=10, observed="not measured"),
     )
-    return Verdict(
-        lab="03_vllm",
-        title="Serve a model",
-        level="L1",
-        simulated=("GPUs",),
-        machine=Machine("cpu", 2, 4096, "6.1", "3.11.9", {}),
-        grader_version="0.1.0",
-        submission="ab12",
-        points=30,
-        max_points=100,
-        status="failed",
-        reason=None,
-        started=datetime(2026, 9, 1, 12, tzinfo=UTC),
-        ended=datetime(2026, 9, 1, 12, 2, tzinfo=UTC),
-        traits={},
-        checks=checks,
+    return verdict_on(
+        checks, title="Serve a model", points=30, max_points=100, status="failed", ended=NOON + timedelta(minutes=2)
     )
 
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from graders.rubric import ClusterFacts
 from tests.graders.tiny_lab import FIRST, SECOND, Session
 
@@ -12,12 +10,6 @@ BROKEN = """
 def test_second(check: Check) -> None:
     raise InfrastructureError("the node is gone")
 """
-
-
-@pytest.fixture
-def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    return Session(pytester)
 
 
 def test_a_run_is_written_in_each_format_that_was_asked_for(session: Session, tmp_path: Path) -> None:

@@ -12,12 +12,6 @@ from tests.graders.tiny_lab import FIRST, HEAD, LAB, RUN, SECOND, Session
 pytest_plugins = ["pytester"]
 
 
-@pytest.fixture
-def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # importing other plugins anew takes most of a second
-    return Session(pytester)
-
-
 def test_full_marks(session: Session) -> None:
     result = session.run(FIRST + SECOND)
     assert result.ret == 0

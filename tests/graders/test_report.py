@@ -1,14 +1,13 @@
 """The scorecard, whole: what a learner reads after a run."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from graders.machine import Machine
 from graders.report import render_scorecard
-from graders.rubric import CheckResult, Verdict
+from graders.rubric import CheckResult
+from tests.graders.verdicts import verdict_on
 
 PLACE = Path("results/03_vllm/20260901T120000Z-a1b2c3/verdict.json")
 STREAMS = CheckResult(
@@ -48,22 +47,12 @@ OBJECTIVE = CheckResult(
     max_points=30,
     observed="not measured, as 'Throughput' did not pass",
 )
-VERDICT = Verdict(
-    lab="03_vllm",
+VERDICT = verdict_on(
+    (STREAMS, THROUGHPUT, OBJECTIVE),
     title="Serve a model within its service-level objective",
-    level="L1",
-    simulated=("GPUs",),
-    machine=Machine("cpu", 2, 4096, "6.1", "3.11.9", {}),
-    grader_version="0.1.0",
-    submission="ab12",
     points=30,
     max_points=100,
     status="failed",
-    reason=None,
-    started=datetime(2026, 9, 1, tzinfo=UTC),
-    ended=datetime(2026, 9, 1, tzinfo=UTC),
-    traits={},
-    checks=(STREAMS, THROUGHPUT, OBJECTIVE),
 )
 SCORECARD = """\
 03_vllm: Serve a model within its service-level objective

@@ -1,6 +1,7 @@
 """A tiny lab, graded by running pytest on it inside pytest.
 
-Place: tests of the plugin, of what it exports, and of attacks on it. Limits: `session` needs the plugin pytester.
+Place: tests of the plugin, of what it exports, and of attacks on it. Limits: the fixture
+`session` of tests/conftest.py makes one, for modules that load the plugin pytester.
 """
 
 from collections.abc import Callable, Sequence
