@@ -26,7 +26,6 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if ".." not in file.parts and file.suffix != ".pyc":
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file.locate(), folder / file)
-    (folder / "complete").touch()
     return folder
 
 
@@ -55,6 +54,7 @@ def operator(space: Space, packages: Path) -> Iterator[str]:
     )
     name = found[0]["metadata"]["name"]
     space.kubectl("cp", f"{packages}/.", f"{name}:/packages")
+    space.kubectl("exec", name, "--", "touch", "/packages/complete")
     space.until("Deployment", "greeter", lambda found: found["status"].get("readyReplicas") == 1)
     yield f"{space.name}.test"
     space.helm("uninstall", "greeter", "--wait")
