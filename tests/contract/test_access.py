@@ -11,8 +11,9 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from clusters.process import CommandFailed
+from clusters.wait import until
 from tests.contract.conftest import new_space
-from tests.contract.subject import PYTHON, Object, Space, Subject, pod, unique
+from tests.contract.subject import PYTHON, SECONDS, Object, Space, Subject, pod, unique
 
 READER = {"rules": [{"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["get", "list"]}]}
 RBAC = "rbac.authorization.k8s.io"
@@ -20,7 +21,7 @@ RBAC = "rbac.authorization.k8s.io"
 
 @pytest.fixture(scope="module")
 def reader(space: Space) -> str:
-    """The user name of a ServiceAccount that may read pods and ConfigMaps here."""
+    """The user name of a ServiceAccount that may read pods and ConfigMaps here, once the authorizer knows of it."""
     subject = {"kind": "ServiceAccount", "name": "reader", "namespace": space.name}
     space.create(
         {"kind": "ServiceAccount", "metadata": {"name": "reader"}},
@@ -28,14 +29,23 @@ def reader(space: Space) -> str:
         {"kind": "RoleBinding", "metadata": {"name": "reader"}, "subjects": [subject],
          "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "reader"}},
     )  # fmt: skip
-    return f"system:serviceaccount:{space.name}:reader"
+    name = f"system:serviceaccount:{space.name}:reader"
+    until_can(space, name, "list", "pods")
+    return name
 
 
 def can(space: Space, user: str, verb: str, resource: str, namespace: str = "") -> bool:
-    attributes = {"namespace": namespace or space.name, "verb": verb, "resource": resource}
+    plural, _, group = resource.partition(".")
+    attributes = {"namespace": namespace or space.name, "verb": verb, "resource": plural, "group": group}
     asked = {"user": user, "resourceAttributes": attributes}
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "metadata": {}, "spec": asked}
     return bool(space.create(body)["status"]["allowed"])
+
+
+def until_can(space: Space, user: str, verb: str, resource: str) -> None:
+    """Returns once a new role counts: the authorizer hears of it by a watch."""
+    what = f"{user} to be allowed to {verb} {resource}"
+    until(lambda: can(space, user, verb, resource), bool, what=what, seconds=SECONDS)
 
 
 def token(space: Space, account: str, **spec: object) -> str:
@@ -75,6 +85,7 @@ def test_nobody_grants_what_they_do_not_have(space: Space, reader: str) -> None:
         {"kind": "Role", "metadata": {"name": "granter"}} | allowed,
         {"kind": "RoleBinding", "metadata": {"name": "granter"}, "subjects": [subject], "roleRef": binding},
     )
+    until_can(space, "granter", "create", f"roles.{RBAC}")
     with pytest.raises(CommandFailed, match="attempting to grant RBAC permissions not currently held"):
         space.kubectl("create", "role", "more", "--verb=get", "--resource=secrets", "--as=granter")
 
