@@ -38,11 +38,6 @@ def own() -> dict[str, int]:
     }
 
 
-def cgroups() -> set[str]:
-    """Cgroups that clusters have left on this machine."""
-    return {f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob("**/gpulab-ups-and-downs-*")}
-
-
 def up_and_down(runs: int) -> list[str]:
     """Does it and prints each run; returns what was left, a line each."""
     with tempfile.TemporaryDirectory() as folder, Display(sys.stderr) as display:
@@ -62,8 +57,7 @@ def up_and_down(runs: int) -> list[str]:
             print(f"run {number:3}: {time.monotonic() - begun:5.2f} s, memory {held['memory']} KiB", flush=True)
             if number == WARM:
                 first = held
-        after = {line for line in traces(state) - before if not line.startswith("socket ")}  # a socket needs a process
-        left = sorted(after | cgroups())
+        left = sorted(line for line in traces(state) - before if not line.startswith("socket "))  # it needs a process
         for name in ("descriptors", "threads", "children"):
             if held[name] > first[name]:
                 left.append(f"{name} of this process: {first[name]} after run {WARM}, {held[name]} at the end")
