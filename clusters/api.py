@@ -1,6 +1,6 @@
 """What every cluster backend offers, and the errors it may raise: the one seam of this package.
 
-Place: `conftest.py` and `gpulab.py` start or find a cluster through a backend and hand its kubeconfig to ordinary
+Place: `conftest.py` and `commands` start or find a cluster through a backend and hand its kubeconfig to ordinary
 clients; nothing here wraps the Kubernetes API. Limits: one kubeconfig per cluster, its current context is the cluster.
 
 The error tree:

@@ -1,6 +1,6 @@
 """The table of backends: by the name that `--cluster` takes, how to find or launch a cluster.
 
-Place: `conftest.py` and `gpulab.py` come through here; a backend is imported when it is asked for. Limits: `embedded`
+Place: `conftest.py` and `commands` come through here; a backend is imported when it is asked for. Limits: `embedded`
 is the only one so far.
 """
 

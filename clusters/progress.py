@@ -1,6 +1,6 @@
 """Shows a person what is being waited for.
 
-Place: `gpulab.py` and `conftest.py` make one `Display` and hand it down as `clusters.api.Progress`. Limits: one line at
+Place: `commands` and `conftest.py` make one `Display` and hand it down as `clusters.api.Progress`. Limits: one line at
 a time; where the output is no terminal, a line when the phase changes and otherwise one every few seconds.
 """
 

@@ -1,6 +1,6 @@
 """Reads a lab's cluster.yaml, and a node from words on the command line.
 
-Place: `gpulab.py` and `conftest.py` read it before they launch a cluster. Limits: types and names; what a backend can
+Place: `commands` and `conftest.py` read it before they launch a cluster. Limits: types and names; what a backend can
 make of it, the backend says.
 """
 

@@ -11,6 +11,7 @@ import gpulab
 from clusters.api import ClusterError
 from clusters.process import Child, run
 from clusters.wait import until
+from commands import grading
 from tests.conftest import processes_with
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,11 +91,11 @@ def test_an_unknown_backend_is_refused_with_the_known_ones(capsys: pytest.Captur
 
 
 def test_starting_copies_the_starter_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpulab.copy_starter("03_vllm", tmp_path) == tmp_path / "03_vllm"
+    assert grading.copy_starter("03_vllm", tmp_path) == tmp_path / "03_vllm"
     copied = (tmp_path / "03_vllm" / "values.yaml").read_text()
     assert copied == (ROOT / "labs/03_vllm/starter/values.yaml").read_text()
     with pytest.raises(ClusterError) as caught:
-        gpulab.copy_starter("03_vllm", tmp_path)
+        grading.copy_starter("03_vllm", tmp_path)
     assert str(caught.value) == (f"{tmp_path / '03_vllm'} is there already; edit it, or move it away to start again")
 
 

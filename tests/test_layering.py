@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("benchmarks", "clusters", "graders", "labs", "tests")
+PACKAGES = ("benchmarks", "clusters", "commands", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
@@ -46,7 +46,7 @@ LAYERS = (
     ("report", "exports", "check", "fixtures"),
     ("plugin",),
 )
-OWN = ("clusters", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
+OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
 LAB_MAY = ("graders", "clusters.api", "clusters.wait")
 EMPTY_NAMES = ("common", "helper", "helpers", "misc", "util", "utils")
 PROGRAM_STARTERS = (

@@ -21,6 +21,7 @@ from junitparser import JUnitXml, TestCase
 from prometheus_client.parser import text_string_to_metric_families
 
 import gpulab
+from commands import grading
 from graders.errors import GraderError
 from graders.exports import formats
 from graders.exports.github import annotations
@@ -155,7 +156,7 @@ TOTALS: dict[str, Callable[[str], float]] = {
 
 def test_every_format_with_points_is_held_to_its_schema_here() -> None:
     assert sorted([*TOTALS, "annotations"]) == list(formats.NAMES)
-    assert ", ".join(formats.NAMES[:-1]) + f" or {formats.NAMES[-1]}" == gpulab.FORMATS
+    assert ", ".join(formats.NAMES[:-1]) + f" or {formats.NAMES[-1]}" == grading.FORMATS
 
 
 @pytest.mark.parametrize("name", TOTALS)

@@ -1,0 +1,96 @@
+"""`gpulab start`, `grade` and `export`: a learner's files, their grading by pytest, and what others read of it.
+
+Place: `gpulab.py` adds these to its parser. Limits: grading is pytest on the lab's folder, with conftest.py's wiring.
+"""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from clusters import backends
+from clusters.api import ClusterError
+from commands.places import LABS, RESULTS, ROOT, WORK, Commands, add_cluster_flags, add_command
+
+FORMATS = "annotations, classroom, ctrf, gradebook, gradescope, junit, markdown, prairielearn, prometheus or summary"
+
+
+def add(commands: Commands) -> None:
+    """Adds them."""
+    start = add_command(commands, "start", run_start, "copy a lab's starter files to work/, to be edited")
+    start.add_argument("lab")
+    grade = add_command(commands, "grade", run_grade, "grade a submission; exit status 0 only on full marks")
+    grade.add_argument("lab")
+    add_cluster_flags(grade)
+    grade.add_argument("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
+    grade.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
+    grade.add_argument("--out", type=Path, help="folder for results (default: results/)")
+    grade.add_argument("--export", action="append", default=[], metavar="FORMAT=FILE", help=f"as well: {FORMATS}")
+    export = add_command(commands, "export", run_export, "write runs as course systems, CI or monitoring read them")
+    export.add_argument("format", metavar="FORMAT", help=FORMATS)
+    export.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: the newest in results/)")
+    export.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
+
+
+def run_start(options: argparse.Namespace) -> int:
+    """Copies starter/ to work/LAB."""
+    target = copy_starter(options.lab, WORK)
+    lab = target.name
+    print(f"Your files are in {target}. Read labs/{lab}/README.md, edit them, then: gpulab grade {lab}")
+    return 0
+
+
+def copy_starter(name: str, work: Path) -> Path:
+    """Copies a lab's starter files to a folder of its name in `work`, and returns that folder.
+
+    Raises:
+        UnknownLab: there is no such lab.
+        ClusterError: the folder is there already; what a learner wrote is never overwritten.
+    """
+    from graders.lab import Lab
+
+    lab = Lab.find(LABS, name)
+    target = work / lab.name
+    if target.exists():
+        raise ClusterError(f"{target} is there already; edit it, or move it away to start again")
+    shutil.copytree(lab.folder / "starter", target)
+    return target
+
+
+def run_grade(options: argparse.Namespace) -> int:
+    """Grades with pytest, as `pytest labs/LAB` does."""
+    import pytest
+
+    from graders.lab import Lab
+
+    lab = Lab.find(LABS, options.lab)
+    words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
+    words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
+    words.append(f"--cluster={options.cluster}")
+    if options.name:
+        words.append(f"--name={options.name}")
+    if options.submission:
+        words.append(f"--submission={options.submission}")
+    words += [f"--images={file}" for file in options.images]
+    if options.out:
+        words.append(f"--out={options.out}")
+    words += [f"--export={each}" for each in options.export]
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
+        os.environ.pop(name, None)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    return int(pytest.main(words))
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Writes stored runs in another format."""
+    from graders.exports import formats
+    from graders.rubric import read_verdict
+
+    stored = sorted((path.parent for path in RESULTS.glob("*/*/verdict.json")), key=lambda folder: folder.name)
+    folders = options.runs or stored[-1:]
+    runs = [(folder.name, read_verdict(folder / "verdict.json")) for folder in folders]
+    if options.out:
+        formats.write(options.format, options.out, runs)
+    else:
+        print(formats.export(options.format, runs), end="")
+    return 0
