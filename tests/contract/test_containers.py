@@ -1,5 +1,7 @@
 """The life of containers: init and sidecar containers, probes, hooks, messages, logs, limits, ephemeral containers."""
 
+import itertools
+
 import pytest
 
 from clusters.wait import until
@@ -55,7 +57,9 @@ def started(space: Space) -> None:
         pod("hook", waits, container=at | hook, **flag),
         pod("message", "echo my last words > /dev/termination-log; exit 1"),
         pod("fallback", "echo from the log; exit 1", container={"terminationMessagePolicy": "FallbackToLogsOnError"}),
-        pod("restarts", "echo run; exit 1", restartPolicy="Always"),
+        pod("restarts", "exit 1", restartPolicy="Always"),
+        pod("fails-once", f"test -e /flag/ran && {SLEEP}; touch /flag/ran; echo run; exit 1",
+            container=at, restartPolicy="Always", **flag),
         pod("killed", SLEEP, container={"livenessProbe": probe("exec", command=["false"])}, restartPolicy="Always"),
         pod("starts", slow, container=at | {"startupProbe": startup, "livenessProbe": probe("exec", command=["true"])},
             **flag),
@@ -104,17 +108,27 @@ def test_a_container_leaves_a_message(space: Space) -> None:
 
 
 def test_a_container_that_keeps_failing_is_restarted_with_back_off(space: Space) -> None:
-    found = space.until("Pod", "restarts", lambda found: status(found).get("restartCount", 0) >= 1)
-    waiting = space.until("Pod", "restarts", lambda found: "waiting" in status(found).get("state", {}))
-    assert status(waiting)["state"]["waiting"]["reason"] == "CrashLoopBackOff"
-    assert status(found)["lastState"]["terminated"]["exitCode"] == 1
-    # A kubelet keeps one container that ended, and the API server may name the one before until the next restart.
-    until(
-        lambda: space.log("restarts", previous=True),
-        lambda log: log == "run\n",
-        what="the log of the last run",
-        seconds=60,
-    )
+    looks = itertools.count()
+
+    def seen() -> Object:
+        # A kubelet tells of a back-off when it looks at the pod again, which a change of the pod brings about.
+        return status(space.patch("Pod", "restarts", {"metadata": {"annotations": {"looks": str(next(looks))}}}))
+
+    found = until(seen, waits, what="the back-off", seconds=SECONDS, interval=1)
+    assert found["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert found["restartCount"] >= 1
+    assert found["lastState"]["terminated"]["exitCode"] == 1
+    assert "Back-off restarting failed container" in space.events("restarts")
+
+
+def waits(container: Object) -> bool:
+    return "waiting" in container.get("state", {}) and container["restartCount"] > 0
+
+
+def test_the_log_of_the_run_before_is_kept(space: Space) -> None:
+    again = {"restartCount": 1, "ready": True}
+    space.until("Pod", "fails-once", lambda found: again.items() <= status(found).items())
+    assert space.log("fails-once", previous=True) == "run\n"
 
 
 def test_a_liveness_probe_restarts_the_container(space: Space) -> None:

@@ -68,7 +68,6 @@ PODS = [
         container("last-words", "echo one; echo two; exit 1", terminationMessagePolicy="FallbackToLogsOnError"),
         container("no-words", "echo one; exit 1"),
     ),
-    pod("restarts", container("main", "echo run; sleep 2; exit 1"), restartPolicy="Always"),
     pod("silent", container("main", "echo before; exec >&- 2>&-; sleep 1000")),
     pod("leaves-behind", container("main", "sleep 1000 & sleep 1000 & echo left; exit 0")),
     pod(
@@ -155,19 +154,6 @@ def test_last_words(kubectl: Kubectl) -> None:
         "last-words": "one\ntwo\n",
         "no-words": None,
     }
-
-
-def test_a_container_is_restarted_with_back_off(kubectl: Kubectl) -> None:
-    found = kubectl.wait_for(
-        lambda: kubectl.get("pod", "restarts")["status"]["containerStatuses"][0],
-        lambda status: status["restartCount"] >= 2,
-        "the third run",
-    )
-    assert found["lastState"]["terminated"]["exitCode"] == 1
-    # The kubelet keeps one container that ended, and the API server names the one before for a moment.
-    kubectl.wait_for(lambda: kubectl("logs", "restarts", "--previous"), lambda log: log == "run\n", "the last log")
-    events = kubectl("get", "events", "--field-selector=involvedObject.name=restarts", "-o", "jsonpath={..reason}")
-    assert "BackOff" in events.split()
 
 
 def test_a_container_may_close_its_output_and_live_on(kubectl: Kubectl) -> None:
