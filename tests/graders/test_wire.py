@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -214,8 +215,10 @@ def test_a_client_that_is_starved_says_so_and_another_does_not(tmp_path: Path) -
         plan = plan_for(port, arrivals.closed(2), count=60, window=0.6)
         starved, honest = carry_out(plan, tmp_path, starve), carry_out(plan, tmp_path)
     said = starved.client_limits(ttft=0.2, tpot=0.02)
-    assert said[-1].startswith("1 % of the looks at the sockets were ")
-    assert said[-1].endswith(" ms late or more, where 10.0 ms are allowed; free cores for it, or use fewer streams")
+    # On a busy machine it also waited, which it then names as the reason.
+    late = "1 % of the looks at the sockets were [0-9.]+ ms late or more, where 10.0 ms are allowed; "
+    why = "(it waited for a core in [0-9]+ % of the window: free cores for it|free cores for it, or use fewer streams)"
+    assert re.fullmatch(late + why, said[-1])
     assert honest.client_limits(ttft=2.0, tpot=0.2) == []
     assert all(worker.waited is not None and worker.waited >= 0 for worker in honest.workers)
 
