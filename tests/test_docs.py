@@ -87,3 +87,10 @@ def test_a_labs_readme_has_the_points_of_its_lab_toml(folder: Path) -> None:
 def test_benchmarks_are_named_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     assert [path.name for path in sorted(ROOT.glob("benchmarks/*.py")) if f"benchmarks/{path.name}" not in text] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_are_named_are_there(document: Path) -> None:
+    named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", document.read_text())
+    absent = [f"{path}::{test}" for path, test in named if f"def {test}(" not in (ROOT / path).read_text()]
+    assert absent == []
