@@ -91,7 +91,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     `cpu_share` is of one core, of the busiest worker, and `waited_share` the part of the window in which the one that
     waited most had no core, None where not counted; rates are requests per second, None for a closed loop, as are
     dispersions; `coalesced` is the share of token chunks that came in the same read as the one before, None without
-    chunks; `refused_by_limit` requests that the connection limit kept back; `floor` None where it was not measured.
+    chunks; `refused_by_limit` requests that the connection limit kept back; `floor` None where it was not measured. The
+    last three are the plan's, by which `limits` judges: `window` in seconds, `connections` at once at most, and `gaps`
+    between the tokens of the shortest answer, over which the lateness of one token is spread.
     """
 
     send_lag: float
@@ -106,6 +108,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     refused_by_limit: int
     ran_out: int
     floor: Floor | None
+    window: float
+    connections: int
+    gaps: int
 
 
 def figures(
@@ -135,19 +140,21 @@ def figures(
         refused_by_limit=refused_by_limit,
         ran_out=sum(worker.ran_out for worker in workers),
         floor=floor,
+        window=plan.window,
+        connections=plan.connections,
+        gaps=max(1, min((request.asked.tokens for request in plan.requests), default=1) - 1),
     )
 
 
-def limits(figures: Figures, plan: Plan, *, ttft: float | None = None, tpot: float | None = None) -> list[str]:
+def limits(figures: Figures, *, ttft: float | None = None, tpot: float | None = None) -> list[str]:
     """Why the client, not the server, bounds what was measured, and what would help; empty when it does not.
 
     Args:
         figures: of the run.
-        plan: of the run.
         ttft: bound of TTFT in seconds that will be judged, None when none is.
         tpot: bound of TPOT in seconds that will be judged, None when none is.
     """
-    allowed, said = _allowed_lag(plan, ttft, tpot), []
+    allowed, said = _allowed_lag(figures, ttft, tpot), []
     for what, lag in (("requests", figures.send_lag), ("looks at the sockets", figures.loop_lag)):
         if lag > allowed:
             said.append(
@@ -164,7 +171,7 @@ def limits(figures: Figures, plan: Plan, *, ttft: float | None = None, tpot: flo
             f"a worker used {100 * figures.cpu_share:.0f} % of a core, where {100 * CPU_SHARE:.0f} % are allowed; "
             "use more workers, or fewer streams"
         )
-    return said + _floor_limits(figures, plan, ttft, tpot) + _arrival_limits(figures, plan)
+    return said + _floor_limits(figures, ttft, tpot) + _arrival_limits(figures)
 
 
 def p99(values: Sequence[float]) -> float:
@@ -188,20 +195,15 @@ def _waited(figures: Figures) -> str | None:
     return f"it waited for a core in {100 * figures.waited_share:.0f} % of the window"
 
 
-def _answer_gaps(plan: Plan) -> int:
-    """Gaps between the tokens of the shortest answer, over which the lateness of one token is spread."""
-    return max(1, min((request.asked.tokens for request in plan.requests), default=1) - 1)
-
-
-def _allowed_lag(plan: Plan, ttft: float | None, tpot: float | None) -> float:
+def _allowed_lag(figures: Figures, ttft: float | None, tpot: float | None) -> float:
     allowed = [LAG_OF_TTFT * ttft] if ttft is not None else []
-    allowed += [LAG_OF_TPOT * tpot * _answer_gaps(plan)] if tpot is not None else []
-    return max(LAG_FLOOR, min(allowed, default=LAG_OF_WINDOW * plan.window))
+    allowed += [LAG_OF_TPOT * tpot * figures.gaps] if tpot is not None else []
+    return max(LAG_FLOOR, min(allowed, default=LAG_OF_WINDOW * figures.window))
 
 
-def _floor_limits(figures: Figures, plan: Plan, ttft: float | None, tpot: float | None) -> list[str]:
+def _floor_limits(figures: Figures, ttft: float | None, tpot: float | None) -> list[str]:
     bounds = [("TTFT", ttft)] if ttft is not None else []
-    bounds += [("time of an answer's tokens", tpot * _answer_gaps(plan))] if tpot is not None else []
+    bounds += [("time of an answer's tokens", tpot * figures.gaps)] if tpot is not None else []
     floor = figures.floor
     if floor is None:
         return []
@@ -213,12 +215,12 @@ def _floor_limits(figures: Figures, plan: Plan, ttft: float | None, tpot: float 
     ]
 
 
-def _arrival_limits(figures: Figures, plan: Plan) -> list[str]:
+def _arrival_limits(figures: Figures) -> list[str]:
     said = []
     planned, achieved = figures.planned_rate, figures.achieved_rate
     if planned is not None and achieved is not None:
-        missed = abs(planned - achieved) * plan.window
-        if missed > max(1.0, RATE_ERROR * planned * plan.window) + 1e-6:
+        missed = abs(planned - achieved) * figures.window
+        if missed > max(1.0, RATE_ERROR * planned * figures.window) + 1e-6:
             said.append(
                 f"{achieved:.2f} requests/s were sent in the window, where {planned:.2f} were planned; "
                 "use more workers, or free cores"
@@ -229,7 +231,7 @@ def _arrival_limits(figures: Figures, plan: Plan) -> list[str]:
             f"arrivals had a dispersion of {after:.2f}, where {before:.2f} was planned; use more workers, or free cores"
         )
     if figures.refused_by_limit:
-        said.append(f"{figures.refused_by_limit} requests met the limit of {plan.connections} connections; raise it")
+        said.append(f"{figures.refused_by_limit} requests met the limit of {figures.connections} connections; raise it")
     if figures.ran_out:
         said.append(
             f"{figures.ran_out} streams had no request left before the window ended; give the plan more requests"

@@ -227,7 +227,7 @@ class Run:
             ttft: bound of TTFT in seconds that will be judged, None when none is.
             tpot: bound of TPOT in seconds that will be judged, None when none is.
         """
-        return diagnosis.limits(self.figures, self.plan, ttft=ttft, tpot=tpot)
+        return diagnosis.limits(self.figures, ttft=ttft, tpot=tpot)
 
     def encode(self) -> bytes:
         """The run as JSON lines: a header that names the format, then a sample each."""
