@@ -6,12 +6,16 @@ written last, which is an error.
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from graders import judging
 from graders.beside import Beside
 from graders.errors import HarnessError, SubmissionError
+from graders.judging import Asked, Attempt, Facts, Judges
 from graders.lab import CheckSpec, Lab
 from graders.record import Record
 from graders.rubric import UNFINISHED, CheckResult, ClusterFacts, Finding, RunHeader, Verdict, judge, write_verdict
@@ -47,6 +51,11 @@ class LabRun:
         """Where its verdict.json is."""
         return self.record.folder / "verdict.json"
 
+    @cached_property
+    def judges(self) -> Judges:
+        """Of the lab; HarnessError when they cannot be loaded."""
+        return judging.load(self.lab)
+
     def settle(self, result: CheckResult) -> None:
         """Keeps how a check ended, and writes the verdict so far."""
         self.finished[result.id] = result
@@ -76,6 +85,7 @@ class Check:
         self.finding: Finding | None = None
         self.root: CheckSpec | None = None
         self.attempts = 0
+        self._asked = Asked(self._look)
 
     @property
     def record(self) -> Record:
@@ -88,6 +98,64 @@ class Check:
         Raises:
             HarnessError: lab.toml has none, or no cluster was started before.
         """
+        return self._asked(name)
+
+    def measure(self, take: Callable[[int], Facts | Finding], *, retries: int = 1) -> Finding:
+        """Measures by `take(1)`, and again, at most `retries` times, while the finding is inconclusive.
+
+        `take` returns facts, which the lab's judge of this check judges, or a finding of its own. Each try is kept in
+        the record. Returns only when the check passed; otherwise it ends the test as failed. What `take` raises is
+        passed on.
+
+        Raises:
+            HarnessError: the check was measured before, its facts have no judge, or a finding names a hint or evidence
+                that is not there.
+        """
+        if self.finding is not None:
+            raise HarnessError(f"the check {self.spec.id!r} was measured twice; call check.measure once")
+        for number in range(1, retries + 2):
+            self.attempts = number
+            used = self.run.beside.begin()
+            attempt = self._judged(number, take(number))
+            self._refuse_loose_ends(attempt.finding)
+            attempt = msgspec.structs.replace(attempt, others=used())
+            finding = self.run.beside.judge(attempt.finding, attempt.others) if self.spec.timed else attempt.finding
+            attempt = msgspec.structs.replace(attempt, finding=finding)
+            self.record.write("attempt", **{name: getattr(attempt, name) for name in Attempt.__struct_fields__})
+            if finding.verdict != "inconclusive":
+                break
+        self.finding = finding
+        if finding.verdict != "passed":
+            pytest.fail(f"{finding.verdict}: {finding.observed}", pytrace=False)
+        return finding
+
+    def _judged(self, number: int, taken: Facts | Finding) -> Attempt:
+        """A try and what it comes to, by the judge that re-scoring uses, and of the facts as the record has them."""
+        judge = self.run.judges.get(self.spec.id)
+        if isinstance(taken, Finding):
+            if judge is not None:
+                raise HarnessError(
+                    f"the check {self.spec.id!r} has a judge, and measured a finding of its own; "
+                    "return facts, or take its judge away"
+                )
+            return Attempt(check=self.spec.id, attempt=number, finding=taken)
+        if judge is None:
+            raise HarnessError(
+                f"the check {self.spec.id!r} measured facts, and {self.run.lab.folder} declares no judge of it; "
+                f"add it to JUDGES in <topic>_lab/{judging.MODULE}.py"
+            )
+        asked, facts = Asked(self._look), msgspec.json.encode(taken)
+        return Attempt(
+            check=self.spec.id,
+            attempt=number,
+            finding=judge.judge(facts, asked),
+            format=judge.format,
+            facts=msgspec.Raw(facts),
+            measured_with=self._asked.numbers,
+            judged_by=asked.numbers,
+        )
+
+    def _look(self, name: str) -> float:
         facts = self.run.facts()
         if facts is None:
             raise HarnessError(
@@ -96,35 +164,8 @@ class Check:
             )
         return self.run.lab.threshold(facts.level, name)
 
-    def measure(self, attempt: Callable[[int], Finding], *, retries: int = 1) -> Finding:
-        """Measures by `attempt(1)`, and again, at most `retries` times, while the finding is inconclusive.
-
-        Returns only when the check passed; otherwise it ends the test as failed. What `attempt` raises is passed on.
-
-        Raises:
-            HarnessError: the check was measured before, or a finding names a hint or evidence that is not there.
-        """
-        if self.finding is not None:
-            raise HarnessError(f"the check {self.spec.id!r} was measured twice; call check.measure once")
-        for number in range(1, retries + 2):
-            self.attempts = number
-            used = self.run.beside.begin()
-            finding = attempt(number)
-            self._refuse_loose_ends(finding)
-            others = used()
-            if self.spec.timed:
-                finding = self.run.beside.judge(finding, others)
-            self.record.write("attempt", check=self.spec.id, attempt=number, finding=finding, others=others)
-            if finding.verdict != "inconclusive":
-                break
-        self.finding = finding
-        if finding.verdict != "passed":
-            pytest.fail(f"{finding.verdict}: {finding.observed}", pytrace=False)
-        return finding
-
     def _refuse_loose_ends(self, finding: Finding) -> None:
-        if finding.hint is not None and finding.hint not in self.spec.hints:
-            raise HarnessError(f"lab.toml has no hint {finding.hint!r} for the check {self.spec.id!r}; add it there")
+        judging.refuse_unknown_hint(self.spec, finding)
         if missing := [name for name in finding.evidence if not self.record.has(name)]:
             raise HarnessError(
                 f"the check {self.spec.id!r} names the evidence {missing[0]!r}, which was not kept; keep it first"

@@ -65,7 +65,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         observed: str,
         verdict: Outcome,
         hint: str | None,
-        evidence: tuple[str, ...],
+        evidence: tuple[str, ...] = (),
     ) -> Self:
         """A finding whose value is what an estimate says, with its interval."""
         return cls(
@@ -202,6 +202,20 @@ def skipped_for(check: CheckSpec, root: CheckSpec, *, why: str | None = None) ->
         points=0,
         max_points=check.points,
         observed=f"not measured, as {root.title!r} did not pass",
+        why=why,
+        hidden=check.hidden,
+    )
+
+
+def unjudged(check: CheckSpec, said: str, *, why: str | None = None) -> CheckResult:
+    """The result of a check of which a stored run has nothing that it can be judged by."""
+    return CheckResult(
+        id=check.id,
+        title=check.title,
+        status="inconclusive",
+        points=0,
+        max_points=check.points,
+        observed=said,
         why=why,
         hidden=check.hidden,
     )

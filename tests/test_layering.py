@@ -42,8 +42,9 @@ LAYERS = (
         "rubric",
         "told",
         "beside",
+        "judging",
     ),
-    ("report", "exports", "check", "fixtures"),
+    ("report", "exports", "check", "fixtures", "rescore"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")

@@ -1,0 +1,236 @@
+"""Stored runs judged again by today's lab.toml and judges, without a cluster. Pure apart from reading.
+
+Place: `gpulab rescore` and `benchmarks/rescore.py`. Limits: it judges what was measured; what was not, or under other
+conditions than lab.toml asks for now, is inconclusive. It verifies the files that it reads, and that all others of the
+manifest are there; whether those are unchanged is for `gpulab check`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from graders.beside import Beside
+from graders.errors import GraderError, HarnessError
+from graders.judging import Asked, Attempt, Judge, Judges, refuse_unknown_hint
+from graders.lab import CheckSpec, Lab
+from graders.record import FORMAT, MANIFEST
+from graders.rubric import (
+    CheckResult,
+    ClusterFacts,
+    RunHeader,
+    Verdict,
+    judge,
+    read_verdict,
+    result_of,
+    root_cause,
+    skipped_for,
+    unjudged,
+)
+
+READ = ("run.jsonl", "verdict.json")
+AGAIN = "grade the submission again"
+
+
+class Refused(GraderError):
+    """A stored run that cannot be judged again; the message names it, and says why and what to do."""
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as its folder has it: its verdict, and the last try of each check that was measured, by the check's id."""
+
+    folder: Path
+    verdict: Verdict
+    tries: Mapping[str, Attempt]
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a check.
+
+    `then` is how it ended, None where it was no check, `now` how it ends, None where it is none; `why` says in which
+    numbers lab.toml differs.
+    """
+
+    check: str
+    then: CheckResult | None
+    now: CheckResult | None
+    why: tuple[str, ...]
+
+    @property
+    def counts(self) -> bool:
+        """Whether status or points differ, and not only words."""
+        then, now = ((each.status, each.points, each.max_points) if each else None for each in (self.then, self.now))
+        return then != now
+
+
+class Rescored(msgspec.Struct, frozen=True, kw_only=True):
+    """A run judged again: the verdict that it had, the one that it has now, and every check that is not as it was."""
+
+    then: Verdict
+    now: Verdict
+    changes: tuple[Change, ...]
+
+    @property
+    def counts(self) -> bool:
+        """Whether status or points of any check differ."""
+        return any(change.counts for change in self.changes)
+
+
+class _Manifest(msgspec.Struct):
+    format: str
+    sha256: dict[str, str]
+
+
+class _Line(msgspec.Struct):
+    kind: str = ""
+
+
+def stored(folder: Path) -> Stored:
+    """Reads a run.
+
+    Raises:
+        Refused: it is incomplete, was changed, is of another format, or did not finish.
+        HarnessError: its verdict.json is of another format.
+    """
+    lines = _verified(folder)["run.jsonl"].splitlines()
+    verdict = read_verdict(folder / "verdict.json")
+    try:
+        attempts = [
+            msgspec.json.decode(line, type=Attempt)
+            for line in lines
+            if msgspec.json.decode(line, type=_Line).kind == "attempt"
+        ]
+    except msgspec.DecodeError as error:
+        raise Refused(f"{folder}/run.jsonl cannot be read: {error}; {AGAIN}") from error
+    if verdict.reason is not None:
+        raise Refused(f"the run in {folder} did not finish: {verdict.reason}; {AGAIN}")
+    return Stored(folder=folder, verdict=verdict, tries={each.check: each for each in attempts})
+
+
+def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:
+    """Judges a run by this lab, its checks in the order of lab.toml.
+
+    Raises:
+        Refused: the run is of another lab, or it kept no facts that these judges read.
+        HarnessError: a judge asks for a threshold that lab.toml does not have, or names a hint that is not there.
+    """
+    then = run.verdict
+    if then.lab != lab.name:
+        raise Refused(f"{run.folder} is a run of the lab {then.lab!r}, and {lab.folder} holds the lab {lab.name!r}")
+    before = {check.id: check for check in then.checks}
+    finished: dict[str, CheckResult] = {}
+    why: dict[str, tuple[str, ...]] = {}
+    for spec in lab.checks:
+        old = before.get(spec.id)
+        new, why[spec.id] = _settled(run, lab, spec, judges.get(spec.id), old, finished)
+        finished[spec.id] = msgspec.structs.replace(new, seconds=old.seconds) if old else new
+    header = RunHeader(**{**{name: getattr(then, name) for name in RunHeader.__struct_fields__}, "title": lab.title})
+    now = judge(lab, header, finished, cluster=_cluster(then), absent=AGAIN, reason=None, ended=then.ended)
+    gone = [name for name in before if name not in finished]
+    changes = [
+        Change(check=name, then=before.get(name), now=finished.get(name), why=why.get(name, ()))
+        for name in [*finished, *gone]
+        if before.get(name) != finished.get(name)
+    ]
+    return Rescored(then=then, now=now, changes=tuple(changes))
+
+
+def _settled(
+    run: Stored,
+    lab: Lab,
+    spec: CheckSpec,
+    judge: Judge[Any] | None,
+    old: CheckResult | None,
+    finished: Mapping[str, CheckResult],
+) -> tuple[CheckResult, tuple[str, ...]]:
+    """How a check ends now, by the rules of the plugin, and in which numbers lab.toml differs."""
+    if old is None:
+        return unjudged(spec, f"this was no check when the run was measured; {AGAIN}"), ()
+    worth = (f"points {old.max_points} -> {spec.points}",) if spec.points != old.max_points else ()
+    kept = msgspec.structs.replace(old, title=spec.title, max_points=spec.points, hidden=spec.hidden)
+    if old.status == "error":
+        return kept, worth
+    if root := root_cause(lab, spec, finished):
+        return skipped_for(spec, root, why=old.why), worth
+    if old.status == "skipped":
+        return unjudged(spec, f"{old.observed} then, and would be measured now; {AGAIN}", why=old.why), worth
+    if old.expected is None:  # no finding but an exception ended it, as where Helm refuses a submission
+        return kept, worth
+    result, differs = _rejudged(run, lab, spec, judge, old)
+    return result, worth + differs
+
+
+def _rejudged(
+    run: Stored, lab: Lab, spec: CheckSpec, judge: Judge[Any] | None, old: CheckResult
+) -> tuple[CheckResult, tuple[str, ...]]:
+    """What the last try of a check comes to now."""
+    attempt = _readable(run, lab, spec, judge)
+    finding, asked = attempt.finding, Asked(lambda name: _threshold(run.verdict, lab, name))
+    if judge is not None:
+        finding = judge.judge(bytes(attempt.facts), asked)
+        refuse_unknown_hint(spec, finding)
+        if spec.timed:
+            finding = Beside(lambda: None, run.verdict.machine.cores or 1).judge(finding, attempt.others)
+        numbers = lab.thresholds.get(run.verdict.level, {}) if run.verdict.level else {}
+        conditions = attempt.measured_with.keys() - asked.numbers.keys() - set(judge.effort)
+        if others := [name for name in sorted(conditions) if numbers.get(name) != attempt.measured_with[name]]:
+            said = ", ".join(_differs(name, attempt.measured_with, numbers) for name in others)
+            return unjudged(spec, f"it was measured under other conditions: {said}; {AGAIN}", why=old.why), ()
+    tiers = max((check.hint.count("\n") + 1 for check in run.verdict.checks if check.hint), default=1)
+    return result_of(spec, finding, why=old.why, attempts=old.attempts, tiers=tiers), tuple(
+        _differs(name, attempt.judged_by, asked.numbers)
+        for name in asked.numbers
+        if attempt.judged_by.get(name) != asked.numbers[name]
+    )
+
+
+def _readable(run: Stored, lab: Lab, spec: CheckSpec, judge: Judge[Any] | None) -> Attempt:
+    """The last try of a check, whose facts this judge reads; Refused when there are none."""
+    attempt = run.tries.get(spec.id)
+    if attempt is None:
+        raise Refused(f"{run.folder} is incomplete: run.jsonl holds no try of the check {spec.id!r}; {AGAIN}")
+    wanted = judge.format if judge else None
+    if attempt.format is None and wanted is not None:
+        raise Refused(f"{run.folder} was made before facts were kept of the check {spec.id!r}; {AGAIN}")
+    if attempt.format != wanted:
+        raise Refused(
+            f"{run.folder} has facts of the check {spec.id!r} in the format {attempt.format!r}, and {lab.folder} "
+            f"judges {'none' if wanted is None else repr(wanted)}; {AGAIN}"
+        )
+    return attempt
+
+
+def _verified(folder: Path) -> dict[str, bytes]:
+    """The files that are read, each as the manifest says, which all others are there for."""
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Refused(f"{folder} has no manifest that can be read, so its run did not finish; {AGAIN}") from error
+    if manifest.format != FORMAT:
+        raise Refused(f"{folder} is of the format {manifest.format!r}, and this program reads {FORMAT!r}; {AGAIN}")
+    if missing := [name for name in (*READ, *manifest.sha256) if not (folder / name).is_file()]:
+        raise Refused(f"{folder} is incomplete: {missing[0]} is missing; get it back, or {AGAIN}")
+    found = {name: (folder / name).read_bytes() for name in READ}
+    for name, content in found.items():
+        if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
+            raise Refused(f"{folder} was changed: {name} is not what its manifest says; get it back, or {AGAIN}")
+    return found
+
+
+def _threshold(verdict: Verdict, lab: Lab, name: str) -> float:
+    if verdict.level is None:
+        raise HarnessError(f"the threshold {name!r} depends on the cluster's level, and the run saw no cluster")
+    return lab.threshold(verdict.level, name)
+
+
+def _differs(name: str, then: Mapping[str, float], now: Mapping[str, float]) -> str:
+    before, after = (f"{numbers[name]:g}" if name in numbers else "none" for numbers in (then, now))
+    return f"{name} {before} -> {after}"
+
+
+def _cluster(verdict: Verdict) -> ClusterFacts | None:
+    if verdict.level is None or verdict.simulated is None or verdict.traits is None:
+        return None
+    return ClusterFacts(verdict.level, verdict.simulated, verdict.traits)
