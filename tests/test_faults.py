@@ -16,6 +16,7 @@ from graders.submission import parse_values, read_submission
 from tests.grading import graded
 from vllm_lab import start
 from vllm_lab.sides import chart_values
+from vllm_lab.start_facts import judge_budget
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -24,13 +25,6 @@ FAULTS: dict[str, dict[str, str]] = tomllib.loads((TESTS / "faults/03_vllm/expec
 CHEATS: dict[str, dict[str, str]] = tomllib.loads((TESTS / "cheats/03_vllm/expected.toml").read_text())
 AT_ONCE = "resources_within_budget"
 WITHOUT_PACE = [AT_ONCE, "server_comes_up", "streams_are_correct", "counters_agree"]
-
-
-class AtL1:
-    """A check as far as the first one asks it."""
-
-    def threshold(self, name: str) -> float:
-        return LAB.threshold("L1", name)
 
 
 def values(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -43,8 +37,7 @@ def values(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def judged(folder: Path) -> Finding:
     """What the first check finds."""
-    check: Any = AtL1()
-    return start.budget(check, *values(folder))
+    return judge_budget(start.budget(*values(folder)), lambda name: LAB.threshold("L1", name))
 
 
 def folders(kind: str) -> set[str]:

@@ -56,7 +56,7 @@ def bench(
 
 def test_resources_within_budget(check: Check, submission: Submission, values: dict[str, dict[str, Any]]) -> None:
     """Anyone can be fast with more machines, or with another model: the values have to do it with what is given."""
-    check.measure(lambda _: start.budget(check, submission.values(), values["submission"]))
+    check.measure(lambda _: start.budget(submission.values(), values["submission"]))
 
 
 def test_server_comes_up(check: Check, bench: Bench, progress: Progress) -> None:

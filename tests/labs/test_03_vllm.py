@@ -13,9 +13,11 @@ from graders.plan import Plan, Target
 from graders.sampler import Scrape
 from graders.samples import Run, Sample
 from graders.submission import parse_values
-from vllm_lab import caches, counters, gpu, performance
+from vllm_lab import caches, caches_facts, counters, gpu, objective_facts, performance
 from vllm_lab.bench import completions
-from vllm_lab.performance import Objective, Probe, Tally
+from vllm_lab.counters_facts import blind_spots
+from vllm_lab.loads import Load
+from vllm_lab.objective_facts import Objective, Probe, Tally
 from vllm_lab.sides import chart_values, uses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,12 +34,17 @@ def threshold(name: str) -> float:
     return {**LAB.thresholds["L1"], "budget_gpu_memory": 0.9}[name]
 
 
+def used(own: dict[str, Any], level: str = "values-cpu.yaml") -> dict[str, float]:
+    """How much of each thing counts for these values."""
+    return {each.what: each.amount(threshold(each.budget)) for each in uses(own, joined(own, level))}
+
+
 def test_who_says_nothing_gets_what_is_given() -> None:
     values = joined({})
 
     assert values["resources"] == {"limits": {"memory": "4Gi", "nvidia.com/gpu": 1}}
     assert values["engine"]["kvCacheMemoryBytes"] == 268435456
-    assert [(use.what, use.used, use.given) for use in uses(values, threshold)] == [
+    assert [(use.what, use.amount(threshold(use.budget)), threshold(use.budget)) for use in uses({}, values)] == [
         ("replicas", 1, 2),
         ("pods during an upgrade", 2, 3),
         ("threads of the engine", 1, 1),
@@ -49,13 +56,13 @@ def test_who_says_nothing_gets_what_is_given() -> None:
 
 def test_requests_and_limits_count_and_the_larger_is_told() -> None:
     resources = {"requests": {"cpu": "500m", "memory": "8Gi"}, "limits": {"cpu": 3}}
-    found = {use.what: use.used for use in uses(joined({"resources": resources}), threshold)}
+    found = used({"resources": resources})
 
     assert (found["GiB of memory a pod"], found["cores a pod"]) == (8, 3)
 
 
 def test_on_a_gpu_its_memory_counts_instead_of_the_machines() -> None:
-    found = {use.what: use.used for use in uses(joined({}, "values-gpu.yaml"), threshold)}
+    found = used({}, "values-gpu.yaml")
 
     assert found["of a GPU's memory"] == 0.9
     assert "MiB of KV cache" not in found
@@ -63,7 +70,7 @@ def test_on_a_gpu_its_memory_counts_instead_of_the_machines() -> None:
 
 def test_what_is_no_number_is_named() -> None:
     with pytest.raises(SubmissionError) as caught:
-        uses(joined({"replicaCount": "two"}), threshold)
+        used({"replicaCount": "two"})
     assert str(caught.value) == "replicaCount is 'two', where a number belongs; correct it"
 
 
@@ -105,7 +112,7 @@ def prompt(request: Any) -> list[int]:
 
 def test_every_other_prompt_begins_like_the_others_of_its_kind() -> None:
     requests = [prompt(each) for each in caches.alternating(7, 12, 1536)]
-    kinds = [caches.is_shared(index) for index in range(12)]
+    kinds = [caches_facts.is_shared(index) for index in range(12)]
 
     assert kinds == [True, False, False, True] * 3
     assert {len(each) for each in requests} == {1600}
@@ -118,14 +125,14 @@ def test_a_gain_is_the_ratio_in_a_pair_and_the_first_pair_fills_the_cache() -> N
     first = {0: 0.8, 1: 0.8, 2: 0.6, 3: 0.2, 4: 0.1, 5: 0.5, 6: 0.5}
     samples = [answer(index, float(index), index + wait, (1,) * 8) for index, wait in first.items()]
 
-    assert caches.gains(run(samples)) == pytest.approx([3.0, 5.0])
+    assert caches_facts.gains(Load.of(run(samples)).answers) == pytest.approx([3.0, 5.0])
 
 
 def test_concurrency_counts_answers_between_first_and_last_token() -> None:
     # Each flows for 0.7 s; the last one begins 0.2 s before the window of 2 s ends.
     samples = [answer(0, 0.0, 0.5, (1,) * 8), answer(1, 0.0, 0.5, (1,) * 8), answer(2, 1.0, 1.8, (1,) * 8)]
 
-    assert caches.concurrency(run(samples, 2.0)) == pytest.approx((0.7 + 0.7 + 0.2) / 2)
+    assert sum(caches.flows(run(samples, 2.0))) / 2 == pytest.approx((0.7 + 0.7 + 0.2) / 2)
 
 
 def test_answers_agree_when_they_begin_with_the_same_token() -> None:
@@ -157,17 +164,23 @@ vllm:e2e_request_latency_seconds_sum 1
 BOUNDS = Objective(ttft=0.4, tpot=0.016, capacity=6.0)
 
 
+def blind(text: str) -> list[str]:
+    histograms, unreadable = counters.edges(text)
+    assert unreadable is None
+    return blind_spots(histograms, BOUNDS)
+
+
 def probe(outcomes: tuple[bool, ...], late: int = 0, failed: int = 0, limits: tuple[str, ...] = ()) -> Probe:
-    return Probe(run([]), 10.0, Tally(outcomes, late, failed), list(limits))
+    return Probe(Tally(outcomes, late, failed), list(limits))
 
 
 def test_parts_count_together_and_those_with_a_late_client_not_at_all() -> None:
     hits, misses = probe((True,) * 30), probe((False,) * 30, late=30, limits=("it read 9 ms late",))
 
-    assert performance.decided(0.9, [hits]) == "inconclusive"
-    assert performance.decided(0.9, [hits, misses, hits]) == "passed"
-    assert performance.decided(0.9, [misses]) == "inconclusive"
-    assert performance.decided(0.9, [probe((False,) * 30, late=30)]) == "failed"
+    assert objective_facts.decided(0.9, [hits]) == "inconclusive"
+    assert objective_facts.decided(0.9, [hits, misses, hits]) == "passed"
+    assert objective_facts.decided(0.9, [misses]) == "inconclusive"
+    assert objective_facts.decided(0.9, [probe((False,) * 30, late=30)]) == "failed"
 
 
 def test_a_hint_is_of_what_most_requests_suffered_from() -> None:
@@ -177,22 +190,20 @@ def test_a_hint_is_of_what_most_requests_suffered_from() -> None:
 
 
 def test_edges_up_to_five_times_the_bound_show_the_tail() -> None:
-    assert counters.blind_spots(METRICS.replace("TTFT", "0.5"), BOUNDS) == []
-    assert counters.blind_spots(METRICS.replace("TTFT", "0.4"), BOUNDS) == []
-    assert counters.blind_spots(METRICS.replace("TTFT", "2.0"), BOUNDS) == []
+    assert blind(METRICS.replace("TTFT", "0.5")) == []
+    assert blind(METRICS.replace("TTFT", "0.4")) == []
+    assert blind(METRICS.replace("TTFT", "2.0")) == []
 
 
 @pytest.mark.parametrize("edge", ["0.005", "0.39", "2.1"])
 def test_edges_elsewhere_hide_it(edge: str) -> None:
-    assert counters.blind_spots(METRICS.replace("TTFT", edge), BOUNDS) == [
+    assert blind(METRICS.replace("TTFT", edge)) == [
         f"vllm:time_to_first_token_seconds has no edge from 0.4 to 2 s: its last edge is {edge} s"
     ]
 
 
 def test_a_missing_histogram_hides_it_too() -> None:
-    assert counters.blind_spots("# nothing\n", BOUNDS)[0] == (
-        "vllm:time_to_first_token_seconds has no edge from 0.4 to 2 s: it has none"
-    )
+    assert blind("# nothing\n")[0] == ("vllm:time_to_first_token_seconds has no edge from 0.4 to 2 s: it has none")
 
 
 def dcgm(moment: float, util: float, mib: float, pod: str = "mine") -> Scrape:
@@ -212,11 +223,12 @@ def test_the_use_of_a_gpu_is_that_of_its_pod_in_the_windows() -> None:
         dcgm(3.0, 0, 0),
     ]
 
-    found = gpu.gpu_use(looks, [load], "mine", weights_bytes=3e9, bandwidth=100e9)
+    found = gpu.gpu_seen(looks, [load], "mine")
 
     assert found is not None
-    assert (found.utilisation, found.used_gib, found.bandwidth) == pytest.approx((70, 4, 0.3))
-    assert gpu.gpu_use(looks, [load], "nobody's", weights_bytes=3e9, bandwidth=100e9) is None
+    use = found.use({"gpu_weights_gb": 3.0, "gpu_bandwidth_gbs": 100.0}.__getitem__)
+    assert (use.utilisation, use.used_gib, use.bandwidth) == pytest.approx((70, 4, 0.3))
+    assert gpu.gpu_seen(looks, [load], "nobody's") is None
 
 
 def test_a_gpu_out_of_its_bounds_is_told() -> None:

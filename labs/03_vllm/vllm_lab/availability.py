@@ -1,28 +1,27 @@
 """What users see while the submission is upgraded, and when it loses a replica.
 
 Place: test_vllm.py measures with these, one function a check, after the performance checks, as the upgrade ends the
-baseline. Limits: one upgrade and one loss; each request opens a connection of its own and is never sent again.
+baseline; what they return is judged in `availability_facts`. Limits: one upgrade and one loss; each request opens a
+connection of its own and is never sent again.
 """
 
 import time
 from collections.abc import Callable
 
 from clusters.api import Progress
-from graders import arrivals, stats
+from graders import arrivals
 from graders.check import Check
 from graders.errors import SubmissionError
-from graders.rubric import Finding
 from graders.samples import Run
-from graders.stats import Outcome
-from vllm_lab.bench import SEEDS, Bench, complaint, completions, within
+from vllm_lab.availability_facts import Loss, Upgrade
+from vllm_lab.bench import SEEDS, Bench, completions, within
+from vllm_lab.loads import Load
 
-ONE_SIDED = 0.975
-UNIT = "share of requests"
 GRACE_SECONDS = 12.0
 """What an upgrade takes besides the start of the new pods: Helm, and the end of the old one."""
 
 
-def upgrade(check: Check, bench: Bench, progress: Progress, number: int) -> Finding:
+def upgrade(check: Check, bench: Bench, progress: Progress, number: int) -> Upgrade:
     """Requests at an even pace while the one pod that served so far is replaced."""
     say = within(progress, "upgrade")
     bench.stop_baseline(say)
@@ -42,24 +41,23 @@ def upgrade(check: Check, bench: Bench, progress: Progress, number: int) -> Find
 
     tokens = int(check.threshold("upgrade_output_tokens"))
     run = _loaded(bench, f"upgrade-{number}", say, rate, window, tokens, happen)
-    n, good = len(run.answers), sum(each.complete for each in run.answers)
-    ending = bool(unfinished) and bench.trouble() == "ending"
-    verdict: Outcome = "failed" if ending or good < n else "passed" if took and n else "inconclusive"
-    told = f"the pod was replaced within {took[0]:.0f} s" if took else "; ".join(unfinished)
-    return Finding.of_estimate(
-        stats.share(good, n),
-        unit=UNIT,
-        expected="no failed request while the pod that serves is replaced",
-        observed=f"{n - good} of {n} requests failed in {window:.0f} s; {told}{complaint(run)}",
-        verdict=verdict,
-        hint=None if verdict != "failed" else "stuck" if ending else _upgrade_hint(run),
+    failed = [each for each in run.answers if not each.complete]
+    return Upgrade(
+        load=Load.of(run),
+        requests=len(run.answers),
+        failed=len(failed),
+        unanswered=sum(each.sample.first_byte is None for each in failed),
+        seconds=window,
+        took=took[0] if took else None,
+        unfinished="; ".join(unfinished) or None,
+        ending=bool(unfinished) and bench.trouble() == "ending",
         evidence=bench.kept(f"upgrade-{number}-"),
     )
 
 
-def loss(check: Check, bench: Bench, progress: Progress, number: int) -> Finding:
+def loss(check: Check, bench: Bench, progress: Progress, number: int) -> Loss:
     """Requests at an even pace while one pod is deleted without grace."""
-    say, share = within(progress, "loss of a replica"), check.threshold("loss_share")
+    say = within(progress, "loss of a replica")
     pods = bench.all_replicas(say)
     rate = check.threshold("loss_load_factor") * bench.alone_last(say).rate
     victim, ramp = SEEDS.choice(pods), 1.0
@@ -71,17 +69,7 @@ def loss(check: Check, bench: Bench, progress: Progress, number: int) -> Finding
 
     window = check.threshold("loss_seconds")
     run = _loaded(bench, f"loss-{number}", say, rate, window, int(check.threshold("loss_output_tokens")), happen, ramp)
-    n, good = len(run.measured), len(run.measured) - len(run.incomplete)
-    verdict = stats.decide_share(good, n, share, confidence=ONE_SIDED)
-    return Finding.of_estimate(
-        stats.share(good, n),
-        unit=UNIT,
-        expected=f"at least {share:.0%} of the requests in the {window:g} s after a pod was lost are answered",
-        observed=f"{n - good} of {n} requests failed after one of {len(pods)} pods was lost{complaint(run)}",
-        verdict=verdict,
-        hint=None if verdict == "passed" else "alone" if len(pods) == 1 else "slow",
-        evidence=bench.kept(f"loss-{number}-"),
-    )
+    return Loss(load=Load.of(run), pods=len(pods), seconds=window, evidence=bench.kept(f"loss-{number}-"))
 
 
 def _loaded(
@@ -109,10 +97,3 @@ def _loaded(
         requests=requests,
         happen=happen,
     )
-
-
-def _upgrade_hint(run: Run) -> str:
-    """Whether requests met no server, or lost the one they had."""
-    failed = [each for each in run.answers if not each.complete]
-    unanswered = sum(each.sample.first_byte is None for each in failed)
-    return "early" if unanswered * 2 > len(failed) else "cut_off"

@@ -27,12 +27,13 @@ from graders.record import Record
 from graders.sampler import Place, Scrape
 from graders.samples import Run
 from vllm_lab import gpu
+from vllm_lab.loads import OUTPUT_TOKENS, Alone
 from vllm_lab.sides import MODEL, PORT
 
 CHART = "vllm"
 # Ids of gpulab-tiny's tokenizer without its special tokens, which come first.
 IDS = range(64, 4000)
-PROMPT_TOKENS, OUTPUT_TOKENS = 64, 64
+PROMPT_TOKENS = 64
 START_SECONDS = 240.0
 IDLE_SECONDS = 20.0
 CLIENT_LAG = 0.002
@@ -41,14 +42,6 @@ FEWEST = 3
 """A baseline that answers fewer requests in a window says nothing of the machine."""
 SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
-
-
-class Alone(msgspec.Struct, frozen=True):
-    """What the starter's configuration does for one user: median TTFT and TPOT in seconds, and requests per second."""
-
-    ttft: float
-    tpot: float
-    rate: float
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -314,19 +307,6 @@ def refuse_broken(run: Run) -> None:
     if run.incomplete or len(run.measured) < FEWEST:
         said = next(iter(run.wrong()), f"it answered {len(run.measured)} requests in {run.plan.window:g} s")
         raise InfrastructureError(f"the baseline, which the lab compares with, failed: {said}")
-
-
-def complaint(*runs: Run) -> str:
-    """What was wrong with answers most often, to be put behind a figure; empty when nothing was."""
-    for run in runs:
-        for sentence in run.wrong():
-            return f"; most often: {sentence}"
-    return ""
-
-
-def excuse(limits: list[str]) -> str:
-    """That the client was the bottleneck, to be put behind a figure; empty when it was not."""
-    return f"; the client was the bottleneck: {limits[0]}" if limits else ""
 
 
 def within(progress: Progress, phase: str, detail: str = "") -> Callable[[str], None]:

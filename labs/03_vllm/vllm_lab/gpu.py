@@ -52,17 +52,26 @@ class GpuUse(msgspec.Struct, frozen=True, kw_only=True):
         return said
 
 
-def gpu_use(
-    scrapes: Iterable[Scrape], runs: Sequence[Run], pod: str, *, weights_bytes: float, bandwidth: float
-) -> GpuUse | None:
-    """The use of a pod's GPU in the windows of these runs; None where the exporter told nothing of it then.
+class GpuSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of it: its mean utilisation in percent, the most memory in use, and the median TPOT in seconds."""
+
+    utilisation: float
+    used_gib: float
+    tpot: float
+
+    def use(self, threshold: Callable[[str], float]) -> GpuUse:
+        """What that comes to on a GPU of this bandwidth, with a model of these weights."""
+        share = threshold("gpu_weights_gb") / (threshold("gpu_bandwidth_gbs") * self.tpot)
+        return GpuUse(utilisation=self.utilisation, used_gib=self.used_gib, bandwidth=share)
+
+
+def gpu_seen(scrapes: Iterable[Scrape], runs: Sequence[Run], pod: str) -> GpuSeen | None:
+    """A pod's GPU in the windows of these runs; None where the exporter told nothing of it then.
 
     Args:
         scrapes: of the exporter on the pod's node, from before the first run until after the last.
         runs: loads on that pod.
         pod: its name, which the exporter gives as the label `pod`.
-        weights_bytes: what a token reads of the weights.
-        bandwidth: of the GPU's memory, in bytes a second.
     """
     windows = [(run.t0 + run.plan.ramp, run.t0 + run.plan.window_end) for run in runs]
     inside = [each for each in scrapes if any(start <= each.asked < end for start, end in windows)]
@@ -72,8 +81,4 @@ def gpu_use(
     paces = [pace for run in runs for pace in run.tpot()]
     if not busy or not held or not paces:
         return None
-    return GpuUse(
-        utilisation=statistics.fmean(busy),
-        used_gib=max(held) / 1024,
-        bandwidth=weights_bytes / (bandwidth * statistics.median(paces)),
-    )
+    return GpuSeen(utilisation=statistics.fmean(busy), used_gib=max(held) / 1024, tpot=statistics.median(paces))

@@ -4,12 +4,12 @@ Place: `bench` installs what `chart_values` joins, the first check judges it. Li
 names; everything else is the lab's, so that both sides serve the same model from the same image.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graders.allowance import Use, layered, quantity, surge
+from graders.allowance import layered, quantity, surge
 from graders.errors import SubmissionError
+from vllm_lab.start_facts import Used
 
 MODEL = "gpulab-tiny"
 PORT = 8000
@@ -66,27 +66,35 @@ def chart_values(
     return layered(defaults, level, memory, own, FIXED)
 
 
-def uses(values: Mapping[str, Any], threshold: Callable[[str], float]) -> list[Use]:
-    """How much of each thing that costs something these values ask for; raises SubmissionError for no numbers."""
-    replicas = _number(values, "replicaCount")
-    pods = replicas + surge(round(replicas), _at(values, "rollout", "maxSurge"), "rollout.maxSurge")
+def uses(own: Mapping[str, Any], joined: Mapping[str, Any]) -> tuple[Used, ...]:
+    """How much of each thing that costs something a submission asks for; raises SubmissionError for no numbers.
+
+    Args:
+        own: its values.
+        joined: all values of its side.
+    """
+    replicas = _number(joined, "replicaCount")
+    pods = replicas + surge(round(replicas), _at(joined, "rollout", "maxSurge"), "rollout.maxSurge")
+    limited = _says(own, "resources", "limits", "memory")
     found = [
-        Use("replicas", replicas, threshold("budget_replicas")),
-        Use("pods during an upgrade", pods, threshold("budget_pods")),
-        Use("threads of the engine", _number(values, "cpu", "threads"), threshold("budget_threads")),
-        Use("GiB of memory a pod", _most(values, "memory") / GIBI, threshold("budget_memory_gib")),
-        Use("cores a pod", _most(values, "cpu"), threshold("budget_cores")),
+        Used("replicas", replicas, "budget_replicas"),
+        Used("pods during an upgrade", pods, "budget_pods"),
+        Used("threads of the engine", _number(joined, "cpu", "threads"), "budget_threads"),
+        Used(
+            "GiB of memory a pod", _most(joined if limited else own, "memory") / GIBI, "budget_memory_gib", not limited
+        ),
+        Used("cores a pod", _most(joined, "cpu"), "budget_cores"),
     ]
-    if _at(values, "cpu", "enabled"):
+    if _at(joined, "cpu", "enabled"):
         # Without it vLLM takes most of the machine's memory; on a GPU it takes a share of the GPU's.
-        bytes_asked = _at(values, "engine", "kvCacheMemoryBytes")
-        cache = math.inf if bytes_asked is None else _number(values, "engine", "kvCacheMemoryBytes") / MEBI
-        found.append(Use("MiB of KV cache", cache, threshold("budget_kv_mib")))
+        asked = _at(joined, "engine", "kvCacheMemoryBytes")
+        cache = None if asked is None else _number(joined, "engine", "kvCacheMemoryBytes") / MEBI
+        found.append(Used("MiB of KV cache", cache, "budget_kv_mib"))
     else:
-        share = 0.9 if _at(values, "engine", "gpuMemoryUtilization") is None else None
-        used = share or _number(values, "engine", "gpuMemoryUtilization")
-        found.append(Use("of a GPU's memory", used, threshold("budget_gpu_memory")))
-    return found
+        share = 0.9 if _at(joined, "engine", "gpuMemoryUtilization") is None else None
+        used = share or _number(joined, "engine", "gpuMemoryUtilization")
+        found.append(Used("of a GPU's memory", used, "budget_gpu_memory"))
+    return tuple(found)
 
 
 def _most(values: Mapping[str, Any], resource: str) -> float:
@@ -95,6 +103,18 @@ def _most(values: Mapping[str, Any], resource: str) -> float:
         f"resources.{kind}.{resource}": _at(values, "resources", kind, resource) for kind in ("requests", "limits")
     }
     return max((quantity(value, what) for what, value in asked.items() if value is not None), default=0.0)
+
+
+def _says(values: Mapping[str, Any], *path: str) -> bool:
+    """Whether values say something there, be it that there is nothing."""
+    found: object = values
+    for key in path:
+        if not isinstance(found, Mapping):
+            return True
+        if key not in found:
+            return False
+        found = found[key]
+    return True
 
 
 def _number(values: Mapping[str, Any], *path: str) -> float:

@@ -1,0 +1,169 @@
+"""The service-level objective, what is measured under it, and how that is judged. Pure.
+
+Place: `performance` measures these facts and decides meanwhile, by the functions here, what to measure next; judges.py
+names the judges. Limits: the objective is calibrated on the starter's configuration, in the same run.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import msgspec
+
+from graders import stats
+from graders.judging import Facts, Thresholds
+from graders.knee import decide_knee, knee
+from graders.rubric import Finding
+from graders.sequential import decide_outcomes, share_over_time
+from graders.stats import Outcome
+from vllm_lab.loads import Alone, Load, complaint, excuse
+
+ONE_SIDED = 0.975
+"""A share is proven by the lower bound of the interval that is printed, which allows for a second try at 95 %."""
+LADDER = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 9.0)
+"""Loads at which the knee is looked for, in times what the starter's values can serve; the goal is in the middle."""
+SHARE = "share of requests"
+
+
+class Objective(msgspec.Struct, frozen=True):
+    """Bounds of TTFT and TPOT in seconds, and the requests per second that the starter's configuration can serve."""
+
+    ttft: float
+    tpot: float
+    capacity: float
+
+    @classmethod
+    def of(cls, threshold: Thresholds, alone: Alone) -> Self:
+        """Calibrated on what the starter's configuration does for one user."""
+        return cls(threshold("slo_ttft_factor") * alone.ttft, threshold("slo_tpot_factor") * alone.tpot, alone.rate)
+
+    def words(self) -> str:
+        """The bounds, for a sentence."""
+        return f"TTFT <= {self.ttft * 1000:.0f} ms and TPOT <= {self.tpot * 1000:.1f} ms"
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Requests under the objective: which of them met it, in order of time, and of the others how many failed how."""
+
+    outcomes: tuple[bool, ...]
+    late: int
+    failed: int
+
+    @classmethod
+    def of(cls, probes: Sequence["Probe"]) -> Self:
+        """All requests of some loads, one load after the other."""
+        return cls(
+            tuple(outcome for probe in probes for outcome in probe.tally.outcomes),
+            sum(probe.tally.late for probe in probes),
+            sum(probe.tally.failed for probe in probes),
+        )
+
+    @property
+    def met(self) -> int:
+        """Requests that met it."""
+        return sum(self.outcomes)
+
+    @property
+    def slow(self) -> int:
+        """Requests that began in time and flowed too slowly."""
+        return len(self.outcomes) - self.met - self.late - self.failed
+
+    @property
+    def hint(self) -> str:
+        """What most of the requests that did not meet it suffered from."""
+        hints = {"broken": self.failed, "queueing": self.late, "slow_tokens": self.slow}
+        return max(hints, key=lambda key: hints[key])
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """One load under the objective: what came of it, and what limited the client."""
+
+    tally: Tally
+    limits: list[str]
+
+    @classmethod
+    def of(cls, load: Load, objective: Objective) -> Self:
+        """A load, held to an objective."""
+        ttft, tpot = objective.ttft, objective.tpot
+        return cls(
+            Tally(
+                tuple(each.met(ttft=ttft, tpot=tpot) for each in load.answers),
+                late=sum(each.good and each.waited > ttft for each in load.answers),
+                failed=load.failed,
+            ),
+            load.limits(ttft=ttft, tpot=tpot),
+        )
+
+    def outcome(self, share: float) -> Outcome:
+        """Whether so large a share is proven or refuted by this load alone, in one look."""
+        return "inconclusive" if self.limits else stats.decide(stats.share_over_time(self.tally.outcomes), share)
+
+
+class ServiceLevel(Facts, frozen=True, kw_only=True):
+    """What the starter does alone, and the parts, measured one after the other, at `rate` requests per second."""
+
+    alone: Alone
+    rate: float
+    parts: tuple[Load, ...]
+
+
+def judge_service_level(facts: ServiceLevel, threshold: Thresholds) -> Finding:
+    """The share of requests within the objective.
+
+    A part in which the client was the bottleneck says nothing of the server and counts for nothing.
+    """
+    share, objective = threshold("slo_share"), Objective.of(threshold, facts.alone)
+    probes = [Probe.of(load, objective) for load in facts.parts]
+    verdict, tally = decided(share, probes), Tally.of(sound(probes))
+    limits = [limit for probe in probes for limit in probe.limits]
+    return Finding.of_estimate(
+        share_over_time(tally.outcomes),
+        unit=SHARE,
+        expected=f"at least {share:.0%} of requests with {objective.words()} at {facts.rate:.1f} requests/s",
+        observed=(
+            f"{tally.met} of {len(tally.outcomes)} requests ({tally.met / max(len(tally.outcomes), 1):.0%}); "
+            f"{tally.late} began late, {tally.slow} flowed slowly, {tally.failed} failed"
+            f"{complaint(facts.parts)}{excuse(limits if verdict == 'inconclusive' else [])}"
+        ),
+        verdict=verdict,
+        hint=None if verdict == "passed" else tally.hint,
+    )
+
+
+def sound(probes: Sequence[Probe]) -> list[Probe]:
+    """Those in which the client kept up."""
+    return [probe for probe in probes if not probe.limits]
+
+
+def decided(share: float, probes: Sequence[Probe]) -> Outcome:
+    """Whether these parts together prove or refute it."""
+    return decide_outcomes(Tally.of(sound(probes)).outcomes, share, confidence=ONE_SIDED)
+
+
+class HighestLoad(Facts, frozen=True, kw_only=True):
+    """What the starter does alone, and each load that was tried, by its rung of the ladder."""
+
+    alone: Alone
+    rungs: tuple[tuple[float, Load], ...]
+
+
+def judge_highest_load(facts: HighestLoad, threshold: Thresholds) -> Finding:
+    """The highest load of the ladder at which the objective is proven to hold."""
+    share, goal = threshold("slo_share"), threshold("knee_factor")
+    objective = Objective.of(threshold, facts.alone)
+    probes = {rung: Probe.of(load, objective) for rung, load in sorted(facts.rungs, key=lambda each: each[0])}
+    outcomes: Mapping[float, Outcome] = {rung: probe.outcome(share) for rung, probe in probes.items()}
+    found, verdict = knee(outcomes), decide_knee(outcomes, goal)
+    told = ", ".join(f"{each.tally.met} of {len(each.tally.outcomes)} at {rung:g}" for rung, each in probes.items())
+    missed = [probe for rung, probe in probes.items() if outcomes[rung] != "passed"]
+    limits = [limit for probe in missed for limit in probe.limits]
+    return Finding(
+        expected=f"{share:.0%} of requests with {objective.words()} at {goal:g} times the starter's load or more",
+        observed=f"it holds at {found.held or 0:g} times; in time were {told}{excuse(limits)}",
+        verdict=verdict,
+        unit="times the starter's load",
+        value=found.held or 0.0,
+        n=sum(len(probe.tally.outcomes) for probe in probes.values()),
+        interval=(found.held or 0.0, LADDER[-1] if found.not_held is None else found.not_held),
+        confidence=ONE_SIDED,
+        hint=None if verdict == "passed" or not missed else missed[0].tally.hint,
+    )
