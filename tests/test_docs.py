@@ -62,7 +62,7 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         gpulab.main(["--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("up", "down", "status", "kubeconfig", "start", "grade", "doctor", "kubectl", "helm"):
+    for name in ("up", "down", "status", "kubeconfig", "start", "grade", "rescore", "doctor", "kubectl", "helm"):
         assert name in shown
 
 

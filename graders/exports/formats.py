@@ -50,11 +50,14 @@ def export(name: str, runs: Sequence[tuple[str, Verdict]]) -> str:
         raise WrongExport(f"there is no format {name!r}; the formats are: {', '.join(NAMES)}")
     if not runs:
         raise WrongExport(f"asked to export as {name}, but no run was given; name the folder of one, as in results/")
-    if name == "gradebook":
-        return gradebook(runs)
-    if len(runs) > 1:
-        raise WrongExport(f"{name} tells of one run, {len(runs)} were given; export them one by one, or as gradebook")
-    return OF_ONE[name](runs[0][1])
+    refuse_several(name, len(runs))
+    return gradebook(runs) if name == "gradebook" else OF_ONE[name](runs[0][1])
+
+
+def refuse_several(name: str, count: int) -> None:
+    """Raises WrongExport when a format of one run is to tell of several."""
+    if count > 1 and name in OF_ONE:
+        raise WrongExport(f"{name} tells of one run, {count} were given; export them one by one, or as gradebook")
 
 
 def wanted(text: str) -> tuple[str, Path]:

@@ -1,0 +1,155 @@
+"""`gpulab rescore` on stored runs of the tiny lab: what it prints, exports, refuses and leaves alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import gpulab
+from commands import rescoring
+from graders.record import sums
+from tests.graders.judged_lab import THRESHOLDS, change, edit, measured
+from tests.graders.tiny_lab import LAB, Session
+
+pytest_plugins = ["pytester"]
+
+OTHERWISE = """\
+{run}: 100/100 passed -> 0/100 failed
+  first: passed 60/60 -> failed 0/60
+    ratio 2 -> 4
+    expected: more than 4 with 8 streams
+    why: It matters a lot.
+    hint: Think.
+  second: passed 40/40 -> skipped 0/40
+    observed: not measured, as 'The first' did not pass
+"""
+
+
+def rescored(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    status = gpulab.main(["rescore", *map(str, words)])
+    return status, *capsys.readouterr()
+
+
+def test_it_prints_what_changes_and_why_and_changes_nothing(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = measured(session, "3.0")
+    before = sums(run)
+    change(session, thresholds=THRESHOLDS.replace("ratio = 2", "ratio = 4"))
+
+    assert rescored(capsys, run, "--lab-from", session.lab) == (
+        0,
+        OTHERWISE.format(run=run) + "1 runs: 1 otherwise, 0 as before, 0 refused\n",
+        "",
+    )
+    assert sums(run) == before
+
+
+def test_words_that_change_nothing_else_are_told_as_such(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    run = measured(session, "3.0")
+    change(session, thresholds=THRESHOLDS.replace("ratio = 2", "ratio = 2.5"))
+
+    assert rescored(capsys, run, "--lab-from", session.lab)[1] == (
+        f"{run}: 100/100 passed, as before\n"
+        "  first: passed 60/60, as before\n"
+        "    ratio 2 -> 2.5\n"
+        "    expected: more than 2.5 with 8 streams\n"
+        "1 runs: 0 otherwise, 1 as before, 0 refused\n"
+    )
+
+
+def test_a_refused_run_does_not_stop_the_others(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    run = measured(session, "3.0")
+    results = run.parents[1]
+    for name in ("a-changed", "z-killed"):
+        shutil.copytree(run, run.with_name(name))
+    (run.with_name("a-changed") / "run.jsonl").write_text("{}\n")
+    (run.with_name("z-killed") / "manifest.json").unlink()
+    lab = results / "02_strange/run"
+    shutil.copytree(run, lab)
+
+    status, out, err = rescored(capsys, results, "--lab-from", session.lab)
+
+    assert (status, err) == (2, "")
+    assert out == (
+        f"{run}: 100/100 passed, as before\n"
+        f"refused: {run.parent}/a-changed was changed: run.jsonl is not what its manifest says; get it back, or grade "
+        "the submission again\n"
+        f"refused: {run.parent}/z-killed has no manifest that can be read, so its run did not finish; grade the "
+        "submission again\n"
+        f"{lab}: 100/100 passed, as before\n"
+        "4 runs: 0 otherwise, 2 as before, 2 refused\n"
+    )
+
+
+def test_runs_are_judged_by_the_lab_of_their_name_and_by_no_folder_outside(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = measured(session, "3.0")
+    monkeypatch.setattr(rescoring, "LABS", session.lab.parent)
+    assert rescored(capsys, run)[:2] == (
+        0, f"{run}: 100/100 passed, as before\n1 runs: 0 otherwise, 1 as before, 0 refused\n",
+    )  # fmt: skip
+
+    inside = session.lab.parent / "inside"
+    inside.mkdir()
+    monkeypatch.setattr(rescoring, "LABS", inside)
+    edit(run, "verdict.json", lambda text: text.replace('"01_tiny"', '"../01_tiny"'))
+    status, out, _ = rescored(capsys, run)
+    assert (status, out.splitlines()[0]) == (
+        2,
+        f"refused: {run}: it is a run of the lab '../01_tiny', which is not in {inside}; name its folder by --lab-from",
+    )
+
+
+def test_the_new_verdicts_are_exported(session: Session, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = measured(session, "3.0")
+    change(session, lab=LAB.replace("60", "70").replace("40", "30"), thresholds=THRESHOLDS)
+    sheet, report = tmp_path / "grades.csv", tmp_path / "results.json"
+
+    status, _, _ = rescored(
+        capsys, run, "--lab-from", session.lab, "--export", f"gradebook={sheet}", "--export", f"gradescope={report}"
+    )
+
+    assert status == 0
+    assert [test["max_score"] for test in json.loads(report.read_text())["tests"]] == [70, 30]
+    assert "70" in sheet.read_text()
+
+
+def test_what_cannot_be_exported_is_said_before_anything_is_read(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = measured(session, "3.0")
+    shutil.copytree(run, run.with_name("other"))
+    assert rescored(capsys, run.parent, "--export", "junit=report.xml") == (
+        2, "", "gpulab: junit tells of one run, 2 were given; export them one by one, or as gradebook\n",
+    )  # fmt: skip
+    assert rescored(capsys, run, "--export", "grades.csv")[2].startswith("gpulab: 'grades.csv' is not FORMAT=FILE; ")
+
+
+def test_what_holds_no_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", tmp_path / "gone"):
+        assert rescored(capsys, place) == (
+            2, "", f"gpulab: {place} is no run and holds none; give the folder of a run, as in results/03_vllm\n",
+        )  # fmt: skip
+
+
+def test_a_lab_that_is_none_is_named(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    run = measured(session, "3.0")
+    assert rescored(capsys, run, "--lab-from", run) == (
+        2, "", f"gpulab: {run} is not a lab: it holds no lab.toml; give the folder of a lab, such as labs/03_vllm\n",
+    )  # fmt: skip
+
+
+def test_progress_is_shown_once_it_takes_long(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = measured(session, "3.0")
+    monkeypatch.setattr(rescoring, "QUIET_SECONDS", -1.0)
+
+    _, _, err = rescored(capsys, run, "--lab-from", session.lab)
+
+    assert err == "[  0.0 s] re-scoring: run 1 of 1\n"
