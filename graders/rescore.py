@@ -49,8 +49,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a check.
 
-    `then` is how it ended, None where it was no check, `now` how it ends, None where it is none; `why` says in which
-    numbers lab.toml differs.
+    `then` is how it ended, None where it was no check, `now` how it ends, None where it is none; `why` says in what the
+    lab differs.
     """
 
     check: str
@@ -145,7 +145,7 @@ def _settled(
     old: CheckResult | None,
     finished: Mapping[str, CheckResult],
 ) -> tuple[CheckResult, tuple[str, ...]]:
-    """How a check ends now, by the rules of the plugin, and in which numbers lab.toml differs."""
+    """How a check ends now, by the rules of the plugin, and in what the lab differs."""
     if old is None:
         return unjudged(spec, f"this was no check when the run was measured; {AGAIN}"), ()
     worth = (f"points {old.max_points} -> {spec.points}",) if spec.points != old.max_points else ()
@@ -178,12 +178,15 @@ def _rejudged(
         if others := [name for name in sorted(conditions) if numbers.get(name) != attempt.measured_with[name]]:
             said = ", ".join(_differs(name, attempt.measured_with, numbers) for name in others)
             return unjudged(spec, f"it was measured under other conditions: {said}; {AGAIN}", why=old.why), ()
-    tiers = max((check.hint.count("\n") + 1 for check in run.verdict.checks if check.hint), default=1)
-    return result_of(spec, finding, why=old.why, attempts=old.attempts, tiers=tiers), tuple(
+    differs = tuple(
         _differs(name, attempt.judged_by, asked.numbers)
         for name in asked.numbers
         if attempt.judged_by.get(name) != asked.numbers[name]
     )
+    if not differs and finding.verdict != attempt.finding.verdict:
+        differs = ("no number differs; the lab judges otherwise",)
+    tiers = max((check.hint.count("\n") + 1 for check in run.verdict.checks if check.hint), default=1)
+    return result_of(spec, finding, why=old.why, attempts=old.attempts, tiers=tiers), differs
 
 
 def _readable(run: Stored, lab: Lab, spec: CheckSpec, judge: Judge[Any] | None) -> Attempt:

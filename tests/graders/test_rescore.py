@@ -141,7 +141,10 @@ def test_another_formula_is_applied(session: Session) -> None:
     measured(session, "3.0")
     change(session, judges=JUDGES.replace("facts.ratio > goal", "facts.ratio > goal + 2"))
 
-    assert [check.status for check in again(session).now.checks] == ["failed", "skipped"]
+    found = again(session)
+
+    assert [check.status for check in found.now.checks] == ["failed", "skipped"]
+    assert found.changes[0].why == ("no number differs; the lab judges otherwise",)
 
 
 def test_a_failure_beside_busy_programs_stays_excused_as_long_as_the_check_is_timed(session: Session) -> None:

@@ -1,0 +1,127 @@
+"""Runs of lab 03 made of small facts and judged again: the same verdict, or what another lab.toml makes of them."""
+
+import contextlib
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graders.check import Check, LabRun
+from graders.judging import Facts, load
+from graders.lab import Lab
+from graders.machine import Machine
+from graders.record import Record
+from graders.rescore import Rescored, rescore, stored
+from graders.rubric import ClusterFacts, RunHeader, result_of, root_cause, skipped_for
+from graders.submission import Submission
+from tests.labs.facts_03_vllm import FACTS, LAB
+from tests.labs.shortfalls_03_vllm import FAILURES
+
+MACHINE = Machine("cpu", 2, 4096, "6.1", "3.11.9", {})
+NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
+OF_L3 = "a GPU that hardly works"
+WAYS = {
+    check: [facts, *(each[1] for name, each in FAILURES.items() if each[0] == check and name != OF_L3)]
+    for check, facts in FACTS.items()
+}
+"""What each check may measure."""
+MEASURED_BY = {
+    "streams_are_correct": "correctness_",
+    "counters_agree": "counters_",
+    "throughput": "throughput_",
+    "service_level_objective": "slo_",
+    "highest_load": "knee_",
+    "kv_cache": "kv_",
+    "prefix_cache": "prefix_",
+    "rolling_upgrade": "upgrade_",
+    "replica_loss": "loss_",
+}
+"""How the thresholds begin that measuring asks for."""
+
+
+def measure(check: Check, facts: Facts, _: int) -> Facts:
+    """Asks for thresholds as the check does, and finds these facts."""
+    if begins := MEASURED_BY.get(check.spec.id):
+        for name in LAB.thresholds["L1"]:
+            if name.startswith(begins):
+                check.threshold(name)
+    return facts
+
+
+def graded(folder: Path, facts: Mapping[str, Facts]) -> Path:
+    """A run in which each check measures these facts, as the plugin goes through them."""
+    header = RunHeader(
+        lab=LAB.name, title=LAB.title, machine=MACHINE, grader_version="0.1.0", submission="ab12", started=NOON
+    )
+    cluster = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
+    run = LabRun(LAB, Record(folder), header, Submission(folder, {}, "ab12"), lambda: cluster, lambda: None)
+    for spec in LAB.checks:
+        if root := root_cause(LAB, spec, run.finished):
+            run.settle(skipped_for(spec, root))
+            continue
+        check = Check(spec, run, None)
+        with contextlib.suppress(pytest.fail.Exception):
+            check.measure(partial(measure, check, facts[spec.id]))
+        assert check.finding is not None
+        run.settle(result_of(spec, check.finding, why=None, attempts=check.attempts, tiers=1))
+    run.finish(NOON, None)
+    return folder
+
+
+def again(folder: Path, **numbers: float) -> Rescored:
+    """The run by the lab with these thresholds."""
+    thresholds = {"L1": {**LAB.thresholds["L1"], **numbers}}
+    lab: Lab = msgspec.structs.replace(LAB, thresholds=thresholds)
+    return rescore(stored(folder), lab, load(lab))
+
+
+@settings(max_examples=10)
+@given(st.fixed_dictionaries({check: st.sampled_from(ways) for check, ways in WAYS.items()}))
+def test_a_run_judged_again_has_the_verdict_that_it_had(facts: dict[str, Facts]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        found = again(graded(Path(name) / "run", facts))
+
+    assert found.now == found.then
+    assert found.changes == ()
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """A run with full marks."""
+    return graded(tmp_path / "run", FACTS)
+
+
+def test_a_threshold_changes_the_check_that_asks_for_it_and_what_needs_that(full: Path) -> None:
+    found = again(full, throughput_ratio=9.0)
+
+    assert (found.then.points, found.now.points) == (100, 40)
+    assert {change.check: change.now and change.now.status for change in found.changes} == {
+        "throughput": "failed",
+        "service_level_objective": "skipped",
+        "highest_load": "skipped",
+        "kv_cache": "skipped",
+        "prefix_cache": "skipped",
+    }
+    assert {change.why for change in found.changes if change.why} == {("throughput_ratio 2 -> 9",)}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "changed"),
+    [
+        ({"knee_factor": 4.0}, {"highest_load": "passed"}),
+        ({"loss_share": 0.7}, {"replica_loss": "passed"}),
+        ({"throughput_pairs": 9.0, "slo_seconds": 20.0, "counters_requests": 90.0, "upgrade_patience": 1.1}, {}),
+        ({"kv_streams": 32.0}, {"kv_cache": "inconclusive", "prefix_cache": "skipped"}),
+        ({"upgrade_patience": 1.5}, {"rolling_upgrade": "inconclusive"}),
+    ],
+)
+def test_other_numbers_change_no_other_check(full: Path, numbers: dict[str, float], changed: dict[str, str]) -> None:
+    found = again(full, **numbers)
+
+    assert {change.check: change.now and change.now.status for change in found.changes} == changed
