@@ -63,7 +63,8 @@ def run_rescore(options: argparse.Namespace) -> int:
             counts[how] += 1
             display.clear()
             print(plain(said))
-    print(f"{len(folders)} runs: {', '.join(f'{counts[how]} {how}' for how in ('otherwise', 'as before', 'refused'))}")
+    ended = ", ".join(f"{counts[how]} {how}" for how in ("otherwise", "as before", "refused"))
+    print(f"{len(folders)} run{'s' if len(folders) > 1 else ''}: {ended}")
     for name, path in wanted:
         formats.write(name, path, verdicts)
     return 2 if counts["refused"] else 0
@@ -132,7 +133,8 @@ def _told(change: "Change") -> Iterator[str]:
     yield from (f"    {each}" for each in change.why)
     if now:
         before = told(then) if then else []
-        yield from (f"    {name}: {text}" for name, text in told(now) if (name, text) not in before)
+        rows = [row for row in told(now) if row not in before and row[0] != "why"]
+        yield from (f"    {name}: {text}" for name, text in rows)
 
 
 def _worth(check: "CheckResult | None") -> str:

@@ -35,7 +35,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from graders.errors import HarnessError
+from graders.errors import GraderError, HarnessError
 from graders.lab import CheckSpec, Lab
 from graders.rubric import Finding
 
@@ -64,12 +64,21 @@ class Judge(Generic[F]):
     effort: tuple[str, ...] = ()
 
     def judge(self, facts: bytes, threshold: Thresholds) -> Finding:
-        """What the facts, as JSON, come to by these thresholds; raises HarnessError when they are none of its own."""
+        """What the facts, as JSON, come to by these thresholds.
+
+        Raises:
+            HarnessError: they are no facts of its own, a threshold is missing, or it fails for another reason.
+        """
         try:
             read = msgspec.json.decode(facts, type=self.facts)
+            return msgspec.structs.replace(self.decide(read, threshold), evidence=read.evidence)
         except msgspec.DecodeError as error:
             raise HarnessError(f"these facts cannot be read as {self.format}: {error}; correct the lab") from error
-        return msgspec.structs.replace(self.decide(read, threshold), evidence=read.evidence)
+        except GraderError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise HarnessError(f"the judge of {self.format} failed: {said}; correct the lab") from error
 
 
 Judges: TypeAlias = Mapping[str, Judge[Any]]

@@ -94,7 +94,10 @@ def stored(folder: Path) -> Stored:
         Refused: it is incomplete, was changed, is of another format, or did not finish.
         HarnessError: its verdict.json is of another format.
     """
-    lines = _verified(folder)["run.jsonl"].splitlines()
+    try:
+        lines = _verified(folder)["run.jsonl"].splitlines()
+    except OSError as error:
+        raise Refused(f"{folder} cannot be read: {error.strerror}; make it readable, or {AGAIN}") from error
     verdict = read_verdict(folder / "verdict.json")
     try:
         attempts = [

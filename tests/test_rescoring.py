@@ -19,7 +19,6 @@ OTHERWISE = """\
   first: passed 60/60 -> failed 0/60
     ratio 2 -> 4
     expected: more than 4 with 8 streams
-    why: It matters a lot.
     hint: Think.
   second: passed 40/40 -> skipped 0/40
     observed: not measured, as 'The first' did not pass
@@ -41,7 +40,7 @@ def test_it_prints_what_changes_and_why_and_changes_nothing(
 
     assert rescored(capsys, run, "--lab-from", session.lab) == (
         0,
-        OTHERWISE.format(run=run) + "1 runs: 1 otherwise, 0 as before, 0 refused\n",
+        OTHERWISE.format(run=run) + "1 run: 1 otherwise, 0 as before, 0 refused\n",
         "",
     )
     assert sums(run) == before
@@ -56,7 +55,7 @@ def test_words_that_change_nothing_else_are_told_as_such(session: Session, capsy
         "  first: passed 60/60, as before\n"
         "    ratio 2 -> 2.5\n"
         "    expected: more than 2.5 with 8 streams\n"
-        "1 runs: 0 otherwise, 1 as before, 0 refused\n"
+        "1 run: 0 otherwise, 1 as before, 0 refused\n"
     )
 
 
@@ -90,7 +89,7 @@ def test_runs_are_judged_by_the_lab_of_their_name_and_by_no_folder_outside(
     run = measured(session, "3.0")
     monkeypatch.setattr(rescoring, "LABS", session.lab.parent)
     assert rescored(capsys, run)[:2] == (
-        0, f"{run}: 100/100 passed, as before\n1 runs: 0 otherwise, 1 as before, 0 refused\n",
+        0, f"{run}: 100/100 passed, as before\n1 run: 0 otherwise, 1 as before, 0 refused\n",
     )  # fmt: skip
 
     inside = session.lab.parent / "inside"

@@ -59,6 +59,15 @@ def test_facts_that_are_others_are_refused() -> None:
     )
 
 
+def test_a_judge_that_fails_is_named() -> None:
+    def judge(facts: Share, threshold: object) -> Finding:
+        return judge_share(facts, 1 / facts.hits)
+
+    with pytest.raises(HarnessError) as caught:
+        Judge("x/share/v1", Share, judge).judge(b'{"hits": 0}', lambda name: 0.0)
+    assert str(caught.value) == ("the judge of x/share/v1 failed: ZeroDivisionError: division by zero; correct the lab")
+
+
 def test_thresholds_remember_what_was_asked_for() -> None:
     asked = Asked({"a": 1.0, "b": 2.0, "c": 3.0}.__getitem__)
 

@@ -229,6 +229,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: edit(folder, "run.jsonl", lambda text: text.replace('"attempt":1', '"attempt":"one"')),
         "{folder}/run.jsonl cannot be read: Expected `int`, got `str` - at `$.attempt`; " + AGAIN,
     ),
+    "a file that the system refuses": (
+        lambda folder: edit(folder, MANIFEST, lambda text: text.replace("submission/values.yaml", "x" * 300)),
+        "{folder} cannot be read: File name too long; make it readable, or " + AGAIN,
+    ),
     "no try": (
         lambda folder: edit(folder, "run.jsonl", lambda text: text.replace('"kind":"attempt"', '"kind":"else"')),
         "{folder} is incomplete: run.jsonl holds no try of the check 'first'; " + AGAIN,
