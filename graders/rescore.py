@@ -227,7 +227,7 @@ def _verified(folder: Path) -> dict[str, bytes]:
 
 def _threshold(verdict: Verdict, lab: Lab, name: str) -> float:
     if verdict.level is None:
-        raise HarnessError(f"the threshold {name!r} depends on the cluster's level, and the run saw no cluster")
+        raise HarnessError(f"the threshold {name!r} depends on the cluster's level, and the run saw none; {AGAIN}")
     return lab.threshold(verdict.level, name)
 
 

@@ -292,6 +292,14 @@ def test_a_threshold_that_lab_toml_lacks_is_named(session: Session) -> None:
     )
 
 
+def test_a_threshold_of_no_level_is_named(session: Session) -> None:
+    folder = measured(session, "3.0")
+    edit(folder, "verdict.json", lambda text: text.replace('"level": "L1"', '"level": null'))
+    with pytest.raises(HarnessError) as caught:
+        again(session)
+    assert str(caught.value) == f"the threshold 'ratio' depends on the cluster's level, and the run saw none; {AGAIN}"
+
+
 def test_a_hint_that_lab_toml_lacks_is_named(session: Session) -> None:
     measured(session, "1.0")
     change(session, judges=JUDGES.replace('"low"', '"lower"'))
