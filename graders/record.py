@@ -19,6 +19,8 @@ from graders.errors import HarnessError
 
 FORMAT = "gpulab/record/v1"
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"
+"""Of the manifest; the one file besides it that it does not list."""
 
 
 class Lines:
@@ -112,7 +114,7 @@ def sums(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != MANIFEST:
+        if path.is_file() and name not in (MANIFEST, SIGNATURE):
             with path.open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

@@ -10,8 +10,20 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "clusters", "commands", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
-    ("errors", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
-    ("record", "lab", "machine", "submission", "process", "pods", "allowance", "knee"),
+    (
+        "errors",
+        "seeds",
+        "arrivals",
+        "lengths",
+        "trace",
+        "prompts",
+        "stats",
+        "sequential",
+        "steady",
+        "packed",
+        "signing",
+    ),
+    ("record", "stored", "lab", "machine", "submission", "process", "pods", "allowance", "knee"),
     (
         "http1",
         "sse",
@@ -44,7 +56,7 @@ LAYERS = (
         "beside",
         "judging",
     ),
-    ("report", "exports", "check", "fixtures", "rescore"),
+    ("report", "exports", "check", "fixtures", "rescore", "audit"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
