@@ -23,11 +23,15 @@ from clusters.helm import Helm, ValuesRefused
 from clusters.process import foreign_settings
 from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
+from graders import signing
+from graders.cluster_evidence import ClusterEvidence
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
+from graders.record import Record
+from graders.redact import is_secret_name
 from graders.rubric import ClusterFacts, ErrorClasses
 from graders.submission import submission_folder
 
@@ -117,6 +121,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--submission", type=Path, help="folder to grade (default: work/LAB, else the lab's starter)")
     group.addoption("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     group.addoption("--export", action="append", default=[], metavar="FORMAT=FILE", help="write the run so as well")
+    group.addoption("--sign", type=Path, metavar="KEY", help="private key that signs the run (or GPULAB_SIGNING_KEY)")
     group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
 
 
@@ -140,6 +145,8 @@ def pytest_configure(config: pytest.Config) -> None:
         facts=use.facts,
         others=use.others,
         exports=_exports(config.option.export),
+        secrets=[text for name, text in os.environ.items() if is_secret_name(name) and text[:1] != "/"],
+        sign=_signer(config.option.sign or os.environ.get("GPULAB_SIGNING_KEY")),
     )
     config.pluginmanager.register(plugin, "gpulab")
     config.add_cleanup(display.clear)
@@ -152,6 +159,17 @@ def _exports(asked: Sequence[str]) -> list[tuple[str, Path]]:
         return [formats.wanted(each) for each in asked]
     except GraderError as error:
         raise pytest.UsageError(f"--export: {error}") from error
+
+
+def _signer(key: Path | str | None) -> Callable[[bytes], bytes] | None:
+    """Signs with the key that `--sign` or GPULAB_SIGNING_KEY names, which is read before anything is graded."""
+    if not key:
+        return None
+    try:
+        private = signing.private_key(Path(key))
+    except GraderError as error:
+        raise pytest.UsageError(f"--sign: {error}") from error
+    return lambda manifest: signing.sign(private, manifest).encode()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -186,14 +204,20 @@ def kube(cluster: Cluster) -> Iterator[kubernetes.client.ApiClient]:
 
 @pytest.fixture(scope="module")
 def namespace(
-    pytestconfig: pytest.Config, kube: kubernetes.client.ApiClient, lab: Lab, cluster: Cluster, progress: Progress
+    pytestconfig: pytest.Config,
+    kube: kubernetes.client.ApiClient,
+    lab: Lab,
+    record: Record,
+    cluster: Cluster,
+    progress: Progress,
 ) -> Iterator[str]:
     """A fresh namespace for this run; unless the cluster ends anyway, it is removed and its end waited for."""
     core = kubernetes.client.CoreV1Api(kube)
     labels = {"gpulab/lab": lab.name}
     metadata = kubernetes.client.V1ObjectMeta(generate_name=f"{lab.name.replace('_', '-')}-", labels=labels)
     name = core.create_namespace(kubernetes.client.V1Namespace(metadata=metadata)).metadata.name
-    yield name
+    with ClusterEvidence(core, name, record):
+        yield name
     if pytestconfig.stash[_USE].ours:
         return
     with suppress(ClusterError):

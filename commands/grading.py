@@ -26,6 +26,9 @@ def add(commands: Commands) -> None:
     grade.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     grade.add_argument("--out", type=Path, help="folder for results (default: results/)")
     grade.add_argument("--export", action="append", default=[], metavar="FORMAT=FILE", help=f"as well: {FORMATS}")
+    grade.add_argument(
+        "--sign", type=Path, metavar="KEY", help="private key that signs the run (or GPULAB_SIGNING_KEY)"
+    )
     export = add_command(commands, "export", run_export, "write runs as course systems, CI or monitoring read them")
     export.add_argument("format", metavar="FORMAT", help=FORMATS)
     export.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: the newest in results/)")
@@ -74,6 +77,8 @@ def run_grade(options: argparse.Namespace) -> int:
     words += [f"--images={file}" for file in options.images]
     if options.out:
         words.append(f"--out={options.out}")
+    if options.sign:
+        words.append(f"--sign={options.sign}")
     words += [f"--export={each}" for each in options.export]
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
         os.environ.pop(name, None)

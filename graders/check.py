@@ -4,6 +4,7 @@ Place: the plugin makes both; lab tests get a `Check` by its fixture. Limits: a 
 written last, which is an error.
 """
 
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
@@ -17,7 +18,7 @@ from graders.beside import Beside
 from graders.errors import HarnessError, SubmissionError
 from graders.judging import Asked, Attempt, Facts, Judges
 from graders.lab import CheckSpec, Lab
-from graders.record import Record
+from graders.record import NotWritten, Record
 from graders.rubric import UNFINISHED, CheckResult, ClusterFacts, Finding, RunHeader, Verdict, judge, write_verdict
 from graders.submission import Submission
 
@@ -58,23 +59,52 @@ class LabRun:
 
     def settle(self, result: CheckResult) -> None:
         """Keeps how a check ended, and writes the verdict so far."""
+        result = self.record.clean(result)
         self.finished[result.id] = result
-        self.record.write("check", result=result)
-        self.verdict = self._save(UNFINISHED, UNFINISHED, None)
+        try:
+            self.record.write("check", result=result)
+            self.verdict = self._save(UNFINISHED, UNFINISHED, None)
+        except NotWritten as error:
+            self._give_up(error, None)
 
-    def finish(self, now: datetime, ended_early: str | None) -> None:
+    def finish(self, now: datetime, ended_early: str | None, sign: Callable[[bytes], bytes] | None = None) -> None:
         """Writes the final verdict and seals the record; `ended_early` says why the run is not whole."""
         reasons = [*self.reasons, *([ended_early] if ended_early else [])]
-        self.verdict = self._save(ended_early or "not run", "; ".join(reasons) or None, now)
-        self.record.write("end", status=self.verdict.status, ended=now)
-        self.record.seal()
+        absent, reason = ended_early or "not run", "; ".join(reasons) or None
+        try:
+            if self.record.broken:
+                raise self.record.broken
+            self.record.write("end", status=self._judged(absent, reason, now).status, ended=now)
+            self.verdict = self._save(absent, reason, now)
+            self.record.seal(sign)
+        except NotWritten as error:
+            self._give_up(error, now)
+
+    def _judged(self, absent: str, reason: str | None, ended: datetime | None) -> Verdict:
+        return self.record.clean(
+            judge(
+                self.lab, self._header, self.finished, cluster=self.facts(), absent=absent, reason=reason, ended=ended
+            )
+        )
 
     def _save(self, absent: str, reason: str | None, ended: datetime | None) -> Verdict:
-        verdict = judge(
-            self.lab, self._header, self.finished, cluster=self.facts(), absent=absent, reason=reason, ended=ended
-        )
-        write_verdict(verdict, self.place)
+        verdict = self._judged(absent, reason, ended)
+        try:
+            write_verdict(verdict, self.place)
+        except OSError as error:
+            raise self.record.failed(error) from error
         return verdict
+
+    def _give_up(self, error: NotWritten, ended: datetime | None) -> None:
+        """Makes the verdict an error, here and on the disk, where the last one makes room if there is no other."""
+        self.gone = self.gone or str(error)
+        self.verdict = self._judged(str(error), str(error), ended)
+        with contextlib.suppress(OSError):
+            try:
+                write_verdict(self.verdict, self.place)
+            except OSError:
+                self.place.unlink()
+                write_verdict(self.verdict, self.place)
 
 
 class Check:

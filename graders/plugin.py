@@ -24,7 +24,7 @@ from graders.exports import formats
 from graders.fixtures import RUNS
 from graders.lab import Lab
 from graders.machine import Machine
-from graders.record import Record, run_id
+from graders.record import NotWritten, Record, run_id
 from graders.report import render_scorecard
 from graders.rubric import (
     CheckResult,
@@ -61,6 +61,8 @@ class Plugin:
         facts: what is known of the cluster in use, None when none was started.
         others: processor seconds that programs which are neither ours nor the cluster's used so far; None if not known.
         exports: formats to write a run in when it has ended, each with its file.
+        secrets: values that are redacted wherever a run would keep them.
+        sign: makes a signature of a run's manifest; None for none.
         tiers: how many tiers of a hint are shown.
         now: the time, with its zone.
         token: a few random characters for the name of a run.
@@ -79,6 +81,8 @@ class Plugin:
         facts: Callable[[], ClusterFacts | None],
         others: Callable[[], float | None] = lambda: None,
         exports: Sequence[tuple[str, Path]] = (),
+        secrets: Sequence[str] = (),
+        sign: Callable[[bytes], bytes] | None = None,
         tiers: int = 1,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token: Callable[[], str] = lambda: secrets.token_hex(3),
@@ -88,6 +92,7 @@ class Plugin:
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
         self._others = others
         self._exports, self._unexported = exports, list[str]()
+        self._secrets, self._sign = secrets, sign
         self._found: dict[Path, Lab] = {}
         self._interrupted = False
 
@@ -222,7 +227,7 @@ class Plugin:
         runs = session.config.stash.get(RUNS, {})
         broken = "pytest had an internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else None
         for run in runs.values():
-            run.finish(self._now(), INTERRUPTED if self._interrupted else broken)
+            run.finish(self._now(), INTERRUPTED if self._interrupted else broken, self._sign)
         if runs:
             session.exitstatus = exit_status(
                 exitstatus, [run.verdict.status for run in runs.values()], interrupted=self._interrupted
@@ -265,7 +270,10 @@ class Plugin:
         )
         folder = self._results / lab.name / run_id(now, self._token())
         try:
-            return LabRun(lab, Record(folder), header, submission, self._facts, self._others)
+            record = Record(folder, secrets=self._secrets)
+            return LabRun(lab, record, header, submission, self._facts, self._others)
+        except NotWritten as error:
+            raise pytest.UsageError(str(error)) from error
         except OSError as error:
             raise pytest.UsageError(
                 f"the run's folder {folder} cannot be written ({error.strerror}); make room or name another"

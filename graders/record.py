@@ -1,45 +1,104 @@
 """The folder of one run: facts as JSON lines, copies of evidence, and at the end a manifest of SHA-256 sums.
 
 Place: the plugin opens one per graded run, and checks keep their evidence in it. Limits: it appends and copies; nothing
-that was written is changed, but for `verdict.json`, which is replaced whole.
+that was written is changed, but for `verdict.json`, which is replaced whole. Secrets are redacted before they are
+written, but not in measured data, whose names end in .gz: that is what servers answered, byte for byte.
+
+Everything has a bound. What is larger is kept up to it and marked as cut in run.jsonl, whose last line says how much
+the run keeps of what.
 """
 
 import contextlib
+import gzip
 import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 
-from graders.errors import HarnessError
+from graders.errors import HarnessError, InfrastructureError
+from graders.packed import is_plain
+from graders.redact import Redactor
 
 FORMAT = "gpulab/record/v1"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 """Of the manifest; the one file besides it that it does not list."""
+FILE_BYTES = 32 << 20
+"""Of one file's content; the largest load run of lab 03 has 12 MB."""
+RUN_BYTES = 256 << 20
+"""Of all files of a run as they are stored."""
+FACT_CHARACTERS = 16_384
+"""Of each text in run.jsonl and verdict.json, some of which quote logs."""
+LEVEL = 4
+"""Of gzip: of the 75 MB of a run of lab 03 it leaves 11 in 0.6 s; level 1 leaves 14 in 0.4 s, level 6 10.5 in 1.8 s."""
+
+Kept = TypeVar("Kept", bound=msgspec.Struct)
+Write = Callable[[int, bytes | memoryview], int]
+
+
+class NotWritten(InfrastructureError):
+    """The run's folder cannot be written, as when its disk is full."""
 
 
 class Lines:
     """A JSON lines file; its first line is `{"format": FORMAT}`, and each line is on its way to the disk once written.
 
-    A number that is infinite or not a number is written as null, as JSON has neither.
+    A number that is infinite or not a number is written as null, as JSON has neither. Lines that would make the file
+    larger than `most` bytes are left out; `left_out` is how many bytes they have.
+
+    Args:
+        path: of the new file.
+        most: bytes that it may have.
+        clean: what is made of a line's content before it is written.
+        refused: makes the error to raise of one of the system's.
+        write: as os.write.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        most: int = FILE_BYTES,
+        clean: Callable[[object], object] = lambda line: line,
+        refused: Callable[[OSError], Exception] = lambda error: error,
+        write: Write = os.write,
+    ) -> None:
+        self.bytes = self.left_out = 0
+        self._most, self._clean, self._refused, self._write = most, clean, refused, write
         self._file = path.open("xb", buffering=0)
         self.write({"format": FORMAT})
 
     def write(self, line: object) -> None:
         """Appends one object: anything msgspec encodes."""
-        self._file.write(msgspec.json.encode(line) + b"\n")
+        plain = msgspec.json.decode(msgspec.json.encode(line))  # as only JSON takes msgspec.Raw
+        text = msgspec.json.encode(self._clean(plain)) + b"\n"
+        if self.bytes + len(text) > self._most:
+            self.left_out += len(text)
+            return
+        try:
+            _write_all(self._file.fileno(), text, self._write)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # half a line would make all of the file unreadable
+                os.ftruncate(self._file.fileno(), self.bytes)
+                os.lseek(self._file.fileno(), self.bytes, os.SEEK_SET)
+            raise self._refused(error) from error
+        self.bytes += len(text)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._file.closed
 
     def close(self) -> None:
         """Ends the file, with its content on the disk; a second call does nothing."""
-        if not self._file.closed:
+        if not self.closed:
             os.fsync(self._file.fileno())
             self._file.close()
 
@@ -53,54 +112,199 @@ class Lines:
 
 
 class Record:
-    """One run's folder. `folder` must not be there yet; its parents are made."""
+    """One run's folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: must not be there yet; its parents are made.
+        secrets: values that are redacted wherever they stand.
+        most: bytes that its files may have together.
+        clock: seconds, for saying what compressing took.
+        write: as os.write.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        secrets: Iterable[str] = (),
+        most: int = RUN_BYTES,
+        clock: Callable[[], float] = time.perf_counter,
+        write: Write = os.write,
+    ) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
-        self._run = Lines(folder / "run.jsonl")
+        self.broken: NotWritten | None = None
+        """Why it can no longer be written, once that was seen."""
+        self._secrets, self._most, self._clock, self._write = tuple(secrets), most, clock, write
+        self._files, self._facts = Redactor(self._secrets, learns=True), Redactor(self._secrets)
+        self._stored, self._redacted = Counter[str](), Counter[str]()
+        self._cut: list[str] = []
+        self._lines: dict[str, tuple[Lines, Redactor]] = {}
+        self._plain = self._packed = 0
+        self._seconds = 0.0
+        self._run = self._open("run.jsonl", FILE_BYTES, lambda fact: _clipped(self._facts.value(fact)))
 
     def write(self, kind: str, **fact: object) -> None:
         """Appends one fact to run.jsonl."""
         self._run.write({"kind": kind, **fact})
 
-    def lines(self, name: str) -> Lines:
-        """A JSON lines file of its own under evidence/, for samples; the caller closes it."""
-        return Lines(self._place(f"evidence/{name}"))
+    def clean(self, fact: Kept) -> Kept:
+        """A fact as `write` writes it: without secrets, and no text in it longer than FACT_CHARACTERS."""
+        found = _clipped(Redactor(self._secrets).value(msgspec.to_builtins(fact)))
+        return msgspec.convert(found, type(fact))
 
-    def keep(self, name: str, content: bytes | str | Path) -> str:
-        """Keeps evidence, given as content or as the file to copy; returns its name in the folder."""
-        return self.put(f"evidence/{name}", content)
+    def lines(self, name: str, *, most: int = FILE_BYTES) -> Lines:
+        """A JSON lines file of its own under evidence/; the caller closes it."""
+        name = f"evidence/{name}"
+        own = Redactor(self._files.known, learns=True)  # of its own, as a thread of its own may write it
+        lines = self._open(name, min(most, self._room), own.value)
+        self._lines[name] = (lines, own)
+        return lines
 
-    def put(self, name: str, content: bytes | str | Path) -> str:
+    def keep(self, name: str, content: bytes | str | Path, *, most: int = FILE_BYTES, end: bool = False) -> str:
+        """Keeps evidence, given as content or as the file to copy; returns its name in the folder.
+
+        Args:
+            name: below evidence/; content of one that ends in .gz is measured data, which is compressed.
+            content: of which secrets are redacted, unless it is measured data.
+            most: bytes of it that are kept at most, before they are compressed.
+            end: whether these are its last ones instead of its first ones.
+        """
+        return self.put(f"evidence/{name}", content, most=most, end=end)
+
+    def put(self, name: str, content: bytes | str | Path, *, most: int = FILE_BYTES, end: bool = False) -> str:
         """As `keep`, but with a name relative to the run's folder."""
+        place = self._place(name)
         if isinstance(content, Path):
             content = content.read_bytes()
-        with self._place(name).open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+        whole = content.encode() if isinstance(content, str) else content
+        if name.endswith(".gz"):
+            kept = _within(whole, most, end=end)
+            stored = self._compressed(kept)
+            if len(stored) > self._room:
+                kept = _within(kept, self._room, end=end)
+                stored = self._compressed(kept)
+        else:
+            whole = self._without_secrets(name, whole)
+            kept = stored = _within(whole, min(most, self._room), end=end)
+        self._write_new(place, stored)
+        self._stored[name] = len(stored)
+        if len(kept) < len(whole):
+            self._cut.append(name)
+            self.write("cut", name=name, bytes=len(whole), kept=len(kept), end=end)
         return name
 
     def has(self, name: str) -> bool:
         """Whether the folder holds a file of that name."""
         return (self.folder / name).is_file()
 
-    def seal(self) -> Path:
-        """Closes run.jsonl and writes the manifest over everything else in the folder; returns its path."""
-        self._run.close()
+    def seal(self, sign: Callable[[bytes], bytes] | None = None) -> Path:
+        """Says what is kept, closes run.jsonl and writes the manifest over everything else; returns its path.
+
+        Args:
+            sign: makes the content of the signature's file from the manifest.
+
+        Raises:
+            NotWritten: there is no room for it.
+        """
+        if not self._run.closed:
+            self._say_what_is_kept()
         path = self.folder / MANIFEST
-        write_whole(path, pretty({"format": FORMAT, "sha256": sums(self.folder)}))
+        try:
+            self._run.close()
+            found = sums(self.folder)
+            sizes = {name: (self.folder / name).stat().st_size for name in found}
+            manifest = pretty({"format": FORMAT, "run": self.folder.name, "sha256": found, "bytes": sizes})
+            write_whole(path, manifest)
+            if sign:
+                write_whole(self.folder / SIGNATURE, sign(manifest))
+        except OSError as error:
+            raise self.failed(error) from error
         return path
+
+    def failed(self, error: OSError) -> NotWritten:
+        """The error to raise when the system refuses to write in the run's folder."""
+        self.broken = self.broken or NotWritten(
+            f"the run's folder {self.folder} cannot be written: {error.strerror}; make room there, or name another "
+            "place with --out, and grade again"
+        )
+        return self.broken
+
+    @property
+    def _room(self) -> int:
+        growing = sum(lines.bytes for name, (lines, _) in self._lines.items() if name not in self._stored)
+        return max(0, self._most - self._stored.total() - growing)
+
+    def _open(self, name: str, most: int, clean: Callable[[object], object]) -> Lines:
+        return Lines(self._place(name), most=most, clean=clean, refused=self.failed, write=self._write)
+
+    def _say_what_is_kept(self) -> None:
+        for name, (lines, redactor) in self._lines.items():
+            lines.close()
+            if redactor.count:
+                self._redacted[name] = redactor.count
+            if lines.left_out:
+                self._cut.append(name)
+                self.write("cut", name=name, bytes=lines.bytes + lines.left_out, kept=lines.bytes, end=False)
+            self._stored[name] = lines.bytes
+        folders = Counter[str]()
+        for name, size in self._stored.items():
+            folders[str(PurePosixPath(name).parent)] += size
+        if self._facts.count:
+            self._redacted["run.jsonl"] = self._facts.count
+        self.write(
+            "kept",
+            files=len(self._stored),
+            bytes=dict(folders),
+            most=self._most,
+            cut=self._cut,
+            redacted=dict(self._redacted),
+            compressed={"bytes": self._plain, "stored": self._packed, "seconds": round(self._seconds, 3)},
+        )
+
+    def _without_secrets(self, name: str, content: bytes) -> bytes:
+        before = self._files.count
+        text = content.decode(errors="surrogateescape")
+        is_yaml = name.endswith((".yaml", ".yml"))
+        clean = self._files.yaml(text) if is_yaml else self._files.text(text)
+        if self._files.count > before:
+            self._redacted[name] = self._files.count - before
+        return clean.encode(errors="surrogateescape")
+
+    def _compressed(self, content: bytes) -> bytes:
+        begun = self._clock()
+        stored = gzip.compress(content, LEVEL, mtime=0)  # a time in it would make unlike files of like content
+        self._seconds += self._clock() - begun
+        self._plain += len(content)
+        self._packed += len(stored)
+        return stored
+
+    def _write_new(self, place: Path, content: bytes) -> None:
+        """Writes a file that is whole whenever it is there, also when this process is killed meanwhile."""
+        partial = place.with_name(f".{place.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                _write_all(file.fileno(), content, self._write)
+            partial.rename(place)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise self.failed(error) from error
 
     def _place(self, name: str) -> Path:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             raise HarnessError(f"evidence cannot be kept as {name!r}: that leaves the run's folder; use a plain name")
+        if not is_plain(name):
+            raise HarnessError(f"evidence cannot be kept as {name!r}: not every system has such names; use a plain one")
         target = self.folder / path
         if target.exists():
             raise HarnessError(
                 f"evidence {name!r} is there already; what a run wrote is never changed, use another name"
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self.failed(error) from error
         return target
 
 
@@ -110,7 +314,7 @@ def run_id(now: datetime, token: str) -> str:
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """SHA-256 (hex) of every file under a folder but the manifest at its top, by relative name, sorted."""
+    """SHA-256 (hex) of every file under a folder but the manifest and its signature, by relative name, sorted."""
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -159,3 +363,31 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _write_all(handle: int, content: bytes, write: Write) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[write(handle, left) :]
+
+
+def _within(content: bytes, most: int, *, end: bool) -> bytes:
+    """As many of the first or last bytes, in whole lines where it has lines."""
+    if len(content) <= most:
+        return content
+    piece = content[len(content) - most :] if end else content[:most]
+    at = piece.find(b"\n") if end else piece.rfind(b"\n")
+    if at < 0:
+        return piece
+    return piece[at + 1 :] if end else piece[: at + 1]
+
+
+def _clipped(value: object) -> object:
+    """Every text in it up to FACT_CHARACTERS, and how many more there were."""
+    if isinstance(value, str) and len(value) > FACT_CHARACTERS:
+        return f"{value[:FACT_CHARACTERS]} [cut: {len(value) - FACT_CHARACTERS} more characters]"
+    if isinstance(value, list | tuple):
+        return [_clipped(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _clipped(each) for key, each in value.items()}
+    return value

@@ -20,7 +20,7 @@ from graders import diagnosis
 from graders.diagnosis import Figures, Floor, Health
 from graders.errors import HarnessError
 from graders.faults import Fault, judge
-from graders.plan import Plan
+from graders.plan import Plan, Target
 from graders.streaming import Asked, Stream, parse
 
 FORMAT = "gpulab/load/v2"
@@ -230,13 +230,13 @@ class Run:
         return diagnosis.limits(self.figures, ttft=ttft, tpot=tpot)
 
     def encode(self) -> bytes:
-        """The run as JSON lines: a header that names the format, then a sample each."""
+        """The run as JSON lines: a header that names the format, then a sample each; without the secrets of headers."""
         header = _Header(
             format=FORMAT,
             digest=self.digest,
             t0=self.t0,
             started_at=self.started_at,
-            plan=self.plan,
+            plan=msgspec.structs.replace(self.plan, target=_without_secrets(self.plan.target)),
             workers=self.workers,
             floor=self.floor,
         )
@@ -258,14 +258,16 @@ class Run:
         return cls(header.plan, header.t0, header.started_at, header.workers, tuple(samples), header.floor)
 
     def write(self, path: Path) -> None:
-        """Writes the lines to a new file."""
+        """Writes the lines to a new file, as they are."""
         with path.open("xb") as file:
             file.write(self.encode())
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Reads what `write` wrote."""
-        return cls.decode(path.read_bytes())
+        """Reads what `write` wrote, or a record kept, compressed or not."""
+        from graders.stored import unpacked  # here, as each process of the load client imports this module
+
+        return cls.decode(unpacked(path.name, path.read_bytes()))
 
     def _tokens(self, stream: Stream) -> float:
         carrying = stream.token_chunks
@@ -283,6 +285,12 @@ def _read(sample: Sample, asked: Asked, pauses: Sequence[tuple[float, float]]) -
     begun = sample.planned if sample.sent is None else sample.sent
     pause = max((lag for time, lag in pauses if time >= begun and time - lag <= sample.end), default=0.0)
     return Answer(sample, asked, stream, tuple(judge(stream, asked, client_pause=pause)))
+
+
+def _without_secrets(target: Target) -> Target:
+    from graders.redact import Redactor  # here, as `unpacked` above
+
+    return msgspec.structs.replace(target, headers=Redactor().fields(target.headers))
 
 
 def _coalesced(streams: Sequence[Stream]) -> float | None:

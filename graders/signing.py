@@ -42,6 +42,10 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("its fingerprint is not that of its key")
         return found
 
+    def encode(self) -> bytes:
+        """As `decode` reads it."""
+        return msgspec.json.format(msgspec.json.encode(self)) + b"\n"
+
     @property
     def public(self) -> Ed25519PublicKey:
         """The public key it names."""

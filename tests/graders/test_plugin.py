@@ -35,7 +35,16 @@ def test_the_record_is_sealed_and_holds_the_submission(session: Session) -> None
         "verdict.json",
     ]
     lines = [msgspec.json.decode(line) for line in (folder / "run.jsonl").read_text().splitlines()]
-    assert [line.get("kind") for line in lines] == [None, "start", "attempt", "check", "attempt", "check", "end"]
+    assert [line.get("kind") for line in lines] == [
+        None,
+        "start",
+        "attempt",
+        "check",
+        "attempt",
+        "check",
+        "end",
+        "kept",
+    ]
 
 
 def test_a_failed_check_shows_its_hint_and_no_traceback_and_skips_what_needs_it(session: Session) -> None:

@@ -169,7 +169,8 @@ class Bench:
             run = run_during(plan, happen, enter=self._cluster.enter, folder=self._folder)
         else:
             run = load.run(plan, enter=self._cluster.enter, folder=self._folder, progress=progress)
-        self._keep(f"{name}-{side}.jsonl", run.encode())
+        self._keep(f"{name}-{side}.jsonl.gz", run.encode())
+        self._record.write("load", name=f"evidence/{name}-{side}.jsonl.gz", seed=seed, digest=run.digest)
         return run
 
     def observe(self, name: str, progress: Progress, measure: Callable[[], Run], *, every: float = 0.5) -> Observed:
@@ -180,7 +181,7 @@ class Bench:
         self._keep(f"{name}-scrapes.jsonl", window.scrapes.encode())
         lag = max(CLIENT_LAG, run.figures.loop_lag)
         found = crosscheck.compare(VLLM, window.scrapes, ledger([run]), client_lag=lag)
-        evidence = (f"evidence/{name}-submission.jsonl", f"evidence/{name}-scrapes.jsonl")
+        evidence = (f"evidence/{name}-submission.jsonl.gz", f"evidence/{name}-scrapes.jsonl")
         return Observed(run, found, window.scrapes, evidence)
 
     @contextlib.contextmanager
