@@ -85,7 +85,8 @@ class ClusterEvidence:
             self._lines.close()
             if self._watch.trouble:
                 self._missing["some changes of pods"] = self._watch.trouble
-        parts = {"events": self._events, "logs": self._logs, "releases": self._releases, "nodes": self._nodes}
+        # Releases first: they tell which values are secrets, wherever these stand in what comes after.
+        parts = {"releases": self._releases, "events": self._events, "logs": self._logs, "nodes": self._nodes}
         with suppress(NotWritten):
             for name, keep in parts.items():
                 if self._clock() - begun > SECONDS:
@@ -200,7 +201,7 @@ class ClusterEvidence:
             previous=previous,
             end=end,
             bytes=size,
-            image=status.get("image"),
+            image=next((each["image"] for each in _specified(pod) if each["name"] == status["name"]), None),
             image_id=status.get("imageID"),
         )
 
@@ -224,6 +225,11 @@ def _containers(pod: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     status = pod.get("status", {})
     both = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
     return [each for each in both if each.get("containerID") or each.get("restartCount")]
+
+
+def _specified(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
+    spec = pod.get("spec", {})
+    return [*spec.get("initContainers", []), *spec.get("containers", [])]
 
 
 def _event(event: Mapping[str, Any]) -> dict[str, Any]:

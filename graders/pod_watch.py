@@ -18,7 +18,8 @@ import urllib3.exceptions
 PAUSE_SECONDS = 1.0
 """Before watching again after an error."""
 STOP_SECONDS = 5.0
-CONNECT_SECONDS = 5.0
+TIMES = (5.0, 3600.0)
+"""Seconds to connect, and without any change before it watches anew."""
 
 Look = Callable[[float, str, dict[str, Any]], None]
 """Told each change: seconds since the epoch, ADDED, MODIFIED or DELETED, and the pod as the API has it."""
@@ -85,7 +86,7 @@ class PodWatch:
             allow_watch_bookmarks=True,
             **({"resource_version": version} if version else {}),
             _preload_content=False,
-            _request_timeout=(CONNECT_SECONDS, None),
+            _request_timeout=TIMES,
         )
         rest = b""
         try:
