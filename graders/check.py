@@ -63,6 +63,8 @@ class LabRun:
         self.finished[result.id] = result
         try:
             self.record.write("check", result=result)
+            if self.record.broken:
+                raise self.record.broken
             self.verdict = self._save(UNFINISHED, UNFINISHED, None)
         except NotWritten as error:
             self._give_up(error, None)
@@ -79,6 +81,7 @@ class LabRun:
             self.record.seal(sign)
         except NotWritten as error:
             self._give_up(error, now)
+            self.record.close()
 
     def _judged(self, absent: str, reason: str | None, ended: datetime | None) -> Verdict:
         return self.record.clean(

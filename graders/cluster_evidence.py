@@ -54,7 +54,10 @@ _TROUBLE = (
 
 
 class ClusterEvidence:
-    """Watches a namespace while it is entered, and keeps the rest when it is left, before the namespace is removed."""
+    """Watches a namespace while it is entered, and keeps the rest when it is left, before the namespace is removed.
+
+    `leaving` are the logs of containers whose pods were told to go, by the pod's uid and the container's name.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class ClusterEvidence:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._core, self._namespace, self._record, self._clock = core, namespace, record, clock
-        self._leaving: dict[tuple[str, str], _Log] = {}
+        self.leaving: dict[tuple[str, str], _Log] = {}
         self._missing: dict[str, str] = {}
         self._watch: PodWatch | None = None
 
@@ -109,7 +112,7 @@ class ClusterEvidence:
         if kind == "MODIFIED" and "deletionTimestamp" in metadata:
             for status in _containers(pod):
                 with suppress(*_TROUBLE):
-                    self._leaving[metadata["uid"], status["name"]] = self._log(pod, status)
+                    self.leaving[metadata["uid"], status["name"]] = self._log(pod, status)
 
     def _events(self) -> None:
         found = self._list(self._core.list_namespaced_event, self._namespace)
@@ -128,14 +131,14 @@ class ClusterEvidence:
         for pod, status, previous in wanted[:LOGS]:
             try:
                 self._keep_log(self._log(pod, status, previous=previous))
-                self._leaving.pop((pod["metadata"]["uid"], status["name"]), None)
+                self.leaving.pop((pod["metadata"]["uid"], status["name"]), None)
             except _TROUBLE as problem:
                 self._missing[f"the log of {status['name']} in {pod['metadata']['name']}"] = _words(problem)
-        for log in list(self._leaving.values())[:LOGS]:
+        for log in list(self.leaving.values())[:LOGS]:
             self._keep_log(log)
-        if len(wanted) > LOGS or len(self._leaving) > LOGS:
+        if len(wanted) > LOGS or len(self.leaving) > LOGS:
             self._missing["some logs"] = (
-                f"there are {len(wanted) + len(self._leaving)}, and {LOGS} of each kind are kept"
+                f"there are {len(wanted) + len(self.leaving)}, and {LOGS} of each kind are kept"
             )
 
     def _keep_log(self, log: "_Log") -> None:

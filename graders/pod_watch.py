@@ -90,6 +90,8 @@ class PodWatch:
         )
         rest = b""
         try:
+            if self._ended.is_set():  # before `stop` could see the answer
+                return
             for piece in self._answer.stream(amt=None):
                 *lines, rest = (rest + piece).split(b"\n")
                 yield from (msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line.strip())

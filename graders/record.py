@@ -17,21 +17,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from graders.errors import HarnessError, InfrastructureError
+from graders.lines import FILE_BYTES, Lines, Write, write_all
+from graders.lines import FORMAT as FORMAT
 from graders.packed import is_plain
 from graders.redact import Redactor
 
-FORMAT = "gpulab/record/v1"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 """Of the manifest; the one file besides it that it does not list."""
-FILE_BYTES = 32 << 20
-"""Of one file's content; the largest load run of lab 03 has 12 MB."""
 RUN_BYTES = 256 << 20
 """Of all files of a run as they are stored."""
 FACT_CHARACTERS = 16_384
@@ -40,75 +38,10 @@ LEVEL = 4
 """Of gzip: of the 75 MB of a run of lab 03 it leaves 11 in 0.6 s; level 1 leaves 14 in 0.4 s, level 6 10.5 in 1.8 s."""
 
 Kept = TypeVar("Kept", bound=msgspec.Struct)
-Write = Callable[[int, bytes | memoryview], int]
 
 
 class NotWritten(InfrastructureError):
     """The run's folder cannot be written, as when its disk is full."""
-
-
-class Lines:
-    """A JSON lines file; its first line is `{"format": FORMAT}`, and each line is on its way to the disk once written.
-
-    A number that is infinite or not a number is written as null, as JSON has neither. Lines that would make the file
-    larger than `most` bytes are left out; `left_out` is how many bytes they have.
-
-    Args:
-        path: of the new file.
-        most: bytes that it may have.
-        clean: what is made of a line's content before it is written.
-        refused: makes the error to raise of one of the system's.
-        write: as os.write.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        most: int = FILE_BYTES,
-        clean: Callable[[object], object] = lambda line: line,
-        refused: Callable[[OSError], Exception] = lambda error: error,
-        write: Write = os.write,
-    ) -> None:
-        self.bytes = self.left_out = 0
-        self._most, self._clean, self._refused, self._write = most, clean, refused, write
-        self._file = path.open("xb", buffering=0)
-        self.write({"format": FORMAT})
-
-    def write(self, line: object) -> None:
-        """Appends one object: anything msgspec encodes."""
-        plain = msgspec.json.decode(msgspec.json.encode(line))  # as only JSON takes msgspec.Raw
-        text = msgspec.json.encode(self._clean(plain)) + b"\n"
-        if self.bytes + len(text) > self._most:
-            self.left_out += len(text)
-            return
-        try:
-            _write_all(self._file.fileno(), text, self._write)
-        except OSError as error:
-            with contextlib.suppress(OSError):  # half a line would make all of the file unreadable
-                os.ftruncate(self._file.fileno(), self.bytes)
-                os.lseek(self._file.fileno(), self.bytes, os.SEEK_SET)
-            raise self._refused(error) from error
-        self.bytes += len(text)
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended."""
-        return self._file.closed
-
-    def close(self) -> None:
-        """Ends the file, with its content on the disk; a second call does nothing."""
-        if not self.closed:
-            os.fsync(self._file.fileno())
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Record:
@@ -222,6 +155,12 @@ class Record:
             raise self.failed(error) from error
         return path
 
+    def close(self) -> None:
+        """Ends a record that cannot be sealed."""
+        for lines in (self._run, *(lines for lines, _ in self._lines.values())):
+            with contextlib.suppress(OSError):
+                lines.close()
+
     def failed(self, error: OSError) -> NotWritten:
         """The error to raise when the system refuses to write in the run's folder."""
         self.broken = self.broken or NotWritten(
@@ -284,7 +223,7 @@ class Record:
         partial = place.with_name(f".{place.name}.partial")
         try:
             with partial.open("wb") as file:
-                _write_all(file.fileno(), content, self._write)
+                write_all(file.fileno(), content, self._write)
             partial.rename(place)
         except OSError as error:
             partial.unlink(missing_ok=True)
@@ -363,12 +302,6 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _write_all(handle: int, content: bytes, write: Write) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[write(handle, left) :]
 
 
 def _within(content: bytes, most: int, *, end: bool) -> bytes:

@@ -22,6 +22,7 @@ LAYERS = (
         "steady",
         "packed",
         "redact",
+        "lines",
         "signing",
     ),
     (

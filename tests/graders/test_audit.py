@@ -292,3 +292,41 @@ def test_what_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
         f"  unreadable: {path} is no packed run: it is no zip that can be read (its end is not that of a zip without a "
         "comment); pack the run's folder again with `gpulab pack`"
     )
+
+
+FILL = """
+import sys
+from contextlib import suppress
+from pathlib import Path
+from tests.graders.stored_run import NOW, begun, measured
+run = begun(Path(sys.argv[1]))
+measured(run, 0)
+try:
+    for number in range(1000):
+        run.record.keep(str(number), bytes(10_000))
+except Exception as error:
+    print(type(error).__name__, error)
+with suppress(OSError), (Path(sys.argv[1]) / "more").open("wb", buffering=0) as more:
+    for _ in range(int(sys.argv[2])):  # what others write meanwhile
+        more.write(bytes(4096))
+run.finish(NOW, None)
+print(run.verdict.status, run.verdict.points, run.verdict.reason)
+print((run.place.read_text() if run.place.exists() else "no verdict"))
+"""
+
+
+@pytest.mark.parametrize("others", [0, 1000])
+def test_a_disk_that_is_full_leaves_no_broken_verdict(machine: None, tmp_path: Path, others: int) -> None:
+    words = ['mount -t tmpfs -o size=256k none $1 && exec $2 -c "$3" $1 $4', "sh", str(tmp_path), sys.executable, FILL]
+    argv = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", *words, str(others)]
+    ended = subprocess.run(argv, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    said = (
+        f"the run's folder {tmp_path / 'results/01_tiny' / NAME} cannot be written: No space left on device; make room "
+        "there, or name another place with --out, and grade again"
+    )
+    refused, status, *verdict = ended.stdout.split("\n", 2)
+    assert refused == f"NotWritten {said}"
+    assert status == f"error 60 {said}"
+    found = msgspec.json.decode("".join(verdict))
+    assert (found["status"], found["points"], found["reason"]) == ("error", 60, said)

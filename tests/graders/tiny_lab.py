@@ -69,6 +69,7 @@ class Session:
         (self.lab / "starter/values.yaml").write_text("replicas: 1\n")
         self.alive: Callable[[], None] = lambda: None
         self.facts: ClusterFacts | None = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
+        self.sign: Callable[[bytes], bytes] | None = None
         self.exports: Sequence[tuple[str, Path]] = ()
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
@@ -83,6 +84,7 @@ class Session:
             alive=lambda: self.alive(),
             facts=lambda: self.facts,
             exports=self.exports,
+            sign=self.sign,
             now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
             token=lambda: "abcdef",
         )

@@ -1,0 +1,91 @@
+"""JSON lines on their way to the disk: each is there once it was written, whole, or not at all.
+
+Place: `record` keeps facts and evidence in such files. Limits: what would make a file larger than it may be is left
+out.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+FORMAT = "gpulab/record/v1"
+FILE_BYTES = 32 << 20
+"""Of one file's content; the largest load run of lab 03 has 12 MB."""
+
+Write = Callable[[int, bytes | memoryview], int]
+
+
+class Lines:
+    """A JSON lines file; its first line is `{"format": FORMAT}`, and each line is on its way to the disk once written.
+
+    A number that is infinite or not a number is written as null, as JSON has neither. Lines that would make the file
+    larger than `most` bytes are left out; `left_out` is how many bytes they have.
+
+    Args:
+        path: of the new file.
+        most: bytes that it may have.
+        clean: what is made of a line's content before it is written.
+        refused: makes the error to raise of one of the system's.
+        write: as os.write.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        most: int = FILE_BYTES,
+        clean: Callable[[object], object] = lambda line: line,
+        refused: Callable[[OSError], Exception] = lambda error: error,
+        write: Write = os.write,
+    ) -> None:
+        self.bytes = self.left_out = 0
+        self._most, self._clean, self._refused, self._write = most, clean, refused, write
+        self._file = path.open("xb", buffering=0)
+        self.write({"format": FORMAT})
+
+    def write(self, line: object) -> None:
+        """Appends one object: anything msgspec encodes."""
+        plain = msgspec.json.decode(msgspec.json.encode(line))  # as only JSON takes msgspec.Raw
+        text = msgspec.json.encode(self._clean(plain)) + b"\n"
+        if self.bytes + len(text) > self._most:
+            self.left_out += len(text)
+            return
+        try:
+            write_all(self._file.fileno(), text, self._write)
+        except OSError as error:
+            with contextlib.suppress(OSError):  # half a line would make all of the file unreadable
+                os.ftruncate(self._file.fileno(), self.bytes)
+                os.lseek(self._file.fileno(), self.bytes, os.SEEK_SET)
+            raise self._refused(error) from error
+        self.bytes += len(text)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._file.closed
+
+    def close(self) -> None:
+        """Ends the file, with its content on the disk; a second call does nothing."""
+        if not self.closed:
+            with self._file:
+                os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_all(handle: int, content: bytes, write: Write) -> None:
+    """Writes all of it, as the system may take it in pieces."""
+    left = memoryview(content)
+    while left:
+        left = left[write(handle, left) :]
