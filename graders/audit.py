@@ -16,7 +16,7 @@ from graders import signing
 from graders.packed import RunUnreadable
 from graders.record import FORMAT, MANIFEST, SIGNATURE
 from graders.rubric import SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide
-from graders.stored import StoredRun
+from graders.stored import UNDECODABLE, StoredRun
 from graders.submission import digest
 
 SUBMISSION = "submission/"
@@ -176,7 +176,7 @@ def _signature(run: StoredRun, key: Ed25519PublicKey | None) -> tuple[str | None
         return None, [Flaw("unsigned", said)] if wanted else []
     try:
         found = signing.Signature.decode(run.raw(SIGNATURE))
-    except (ValueError, RunUnreadable) as error:
+    except (*UNDECODABLE, RunUnreadable) as error:
         return None, [Flaw("signature", f"{SIGNATURE} is no signature that can be read: {error}")]
     if not run.has(MANIFEST) or not found.fits(run.raw(MANIFEST)):
         said = f"{SIGNATURE} does not fit {MANIFEST}: one of them was changed after the run was signed"
@@ -190,7 +190,7 @@ def _signature(run: StoredRun, key: Ed25519PublicKey | None) -> tuple[str | None
 def _verdict(run: StoredRun) -> Verdict:
     try:
         verdict = msgspec.json.decode(run.raw(VERDICT), type=Verdict)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise RunUnreadable(f"{VERDICT} is no verdict that can be read: {error}") from error
     if verdict.schema != SCHEMA:
         raise RunUnreadable(f"{VERDICT} has the schema {verdict.schema!r}; this program reads {SCHEMA!r}")
@@ -220,7 +220,7 @@ def _facts(run: StoredRun) -> Facts:
                     redacted = msgspec.convert(line["redacted"], dict[str, int])
                 case "end":
                     ended = line
-    except (msgspec.DecodeError, KeyError) as error:
+    except (*UNDECODABLE, KeyError) as error:
         raise RunUnreadable(f"line {number} of {RECORDS} is no fact of a run: {error}") from error
     if header is None:
         raise RunUnreadable(f"{RECORDS} does not say how the run began")

@@ -40,6 +40,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"its format is {found.format!r}, this program reads {FORMAT!r}")
         if found.fingerprint != fingerprint(found.public):
             raise ValueError("its fingerprint is not that of its key")
+        if found.encode() != text:
+            raise ValueError("it is not written as `gpulab grade` writes it")
         return found
 
     def encode(self) -> bytes:

@@ -28,6 +28,8 @@ MARKS = (MANIFEST, "run.jsonl", "verdict.json")
 """A folder that holds one of these is a run's."""
 
 
+UNDECODABLE = (ValueError, RecursionError)
+"""What msgspec raises for JSON that is none, of another shape, not UTF-8, or nested without end."""
 STRANGE = "is a link, no regular file, or called as no file of a run is"
 
 
@@ -102,7 +104,7 @@ class StoredRun:
             raise RunUnreadable(f"{self.place} has no {MANIFEST}: its run did not end, so it proves nothing")
         try:
             found = msgspec.json.decode(self.raw(MANIFEST), type=Manifest)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise RunUnreadable(f"{MANIFEST} in {self.place} cannot be read: {error}; it proves nothing") from error
         if found.format != FORMAT:
             raise RunUnreadable(

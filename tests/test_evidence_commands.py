@@ -82,7 +82,7 @@ def test_wrong_use_is_exit_status_2(here: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_key_that_cannot_be_read_is_said_before_anything_is_graded(here: Path) -> None:
     program = Path(sys.executable).with_name("gpulab")
-    argv = [program, "grade", "03_vllm", "--out", here, "--sign", here / "none"]
+    argv = [str(program), "grade", "03_vllm", f"--out={here}", f"--sign={here}/none"]
     ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ended.returncode == 4  # pytest's for wrong use
     assert ended.stderr.strip() == (

@@ -1,10 +1,11 @@
 """What `gpulab check` finds: verdicts that are not what their records say, signatures, runs that did not end."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,48 @@ def test_what_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
         f"  unreadable: {path} is no packed run: it is no zip that can be read (its end is not that of a zip without a "
         "comment); pack the run's folder again with `gpulab pack`"
     )
+
+
+def flipped(path: Path, draw: random.Random, count: int) -> Iterator[None]:
+    """Changes one bit of a file, again and again."""
+    content = path.read_bytes()
+    for _ in range(min(count, 8 * len(content))):
+        at, bit = draw.randrange(len(content)), 1 << draw.randrange(8)
+        path.write_bytes(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :])
+        yield
+    path.write_bytes(content)
+
+
+def test_no_bit_of_a_signed_run_can_be_changed(tmp_path: Path) -> None:
+    folder, draw = graded(tmp_path, sign), random.Random(1)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        for _ in flipped(path, draw, 60):
+            assert not audit(folder, KEY.public_key()).holds
+    assert audit(folder, KEY.public_key()).holds
+
+
+def test_a_packed_run_of_which_a_bit_was_changed_is_refused_or_the_same(tmp_path: Path) -> None:
+    folder, path, draw = graded(tmp_path, sign), tmp_path / "run.zip", random.Random(1)
+    stored.pack(folder, path)
+    refused = 0
+    for _ in flipped(path, draw, 500):
+        if not audit(path, KEY.public_key()).holds:
+            refused += 1
+            continue
+        with stored.StoredRun(path) as run:
+            assert all(run.raw(name) == (folder / name).read_bytes() for name in run.names)
+    assert refused > 300
+
+
+@pytest.mark.parametrize("name", ["verdict.json", "run.jsonl", MANIFEST, SIGNATURE])
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b'"\xff"', b"1e999", b"", b"null", b"\0" * 9])
+def test_hostile_content_is_a_finding(name: str, content: bytes, tmp_path: Path) -> None:
+    folder = graded(tmp_path, sign)
+    whole = (folder / name).read_bytes()
+    for each in (content, whole.replace(b"{", b'{"traits": ' + content + b",", 1), whole + content):
+        if each != whole:
+            (folder / name).write_bytes(each)
+            assert not audit(folder).holds
 
 
 FILL = """

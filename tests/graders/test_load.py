@@ -21,6 +21,7 @@ from graders.lengths import Fixed, Uniform
 from graders.plan import Plan, Request, Target, Timeouts, encode_request
 from graders.process import Child
 from graders.prompts import Prefixes, Sessions, Workload
+from graders.record import Record
 from graders.samples import FORMAT, Run
 from graders.streaming import Asked
 from tests.conftest import command_of, processes_with
@@ -214,6 +215,21 @@ def test_a_run_is_written_and_read_without_loss(stub: Stub, folder: Path, tmp_pa
     assert str(caught.value) == (
         "these lines are a load run of format 'gpulab/load/v0' or were changed; this program reads 'gpulab/load/v2'"
     )
+
+
+def test_a_run_is_read_as_the_record_keeps_it_and_without_the_secrets_of_its_headers(
+    stub: Stub, folder: Path, tmp_path: Path
+) -> None:
+    headers = {"Connection": "close", "Authorization": "Bearer hunter2", "X-Api-Key": "hunter2"}
+    target = msgspec.structs.replace(stub.target, headers=headers)
+    run = load.run(plan_for(target, arrivals.closed(1), requests(40), window=0.05), folder=folder)
+    record = Record(tmp_path / "run")
+    kept = Run.read(record.folder / record.keep("load.jsonl.gz", run.encode()))
+    record.seal()
+    assert b"hunter2" not in run.encode()
+    assert kept.plan.target.headers == {"Connection": "close", "Authorization": "[redacted]", "X-Api-Key": "[redacted]"}
+    assert (kept.samples, kept.digest) == (run.samples, run.digest)
+    assert len(kept.measured) == len(run.measured) > 0
 
 
 def test_a_worker_that_cannot_start_is_the_labs_infrastructure(folder: Path) -> None:
