@@ -64,10 +64,11 @@ class StoredRun:
         self.place = place
         self._files = _Folder(place) if place.is_dir() else Packed(place)
         self.names = self._files.names
+        self._there = frozenset(self.names)
 
     def has(self, name: str) -> bool:
         """Whether it holds a file of that name."""
-        return name in self.names
+        return name in self._there
 
     def raw(self, name: str) -> bytes:
         """A file's bytes as they are stored.
@@ -75,7 +76,7 @@ class StoredRun:
         Raises:
             RunUnreadable: it is not there, too large, or damaged.
         """
-        if name not in self.names:
+        if name not in self._there:
             raise RunUnreadable(f"{self.place} holds no file {name!r}; its run did not keep one, or it was taken away")
         if (size := self._files.size(name)) > MOST_FILE_BYTES:
             raise RunUnreadable(
@@ -136,25 +137,25 @@ class StoredRun:
 
     def _changes(self, sealed: Manifest, now: dict[str, str]) -> Iterator[Change]:
         was = sealed.sha256
-        added = {name for name in now if name not in was}
+        added = {now[name]: name for name in sorted(now, reverse=True) if name not in was}
         changed = {name: now[name] for name in now if name in was and now[name] != was[name]}
+        held = {was[name]: name for name in changed}
+        renamed = set()
         for name in was.keys() - now.keys():
-            moved = sorted(other for other in added if now[other] == was[name])
-            if moved:
-                added.discard(moved[0])
-                yield Change("renamed", name, f"{name} is called {moved[0]} now")
+            if moved := added.get(was[name]):
+                renamed.add(moved)
+                yield Change("renamed", name, f"{name} is called {moved} now")
             else:
                 yield Change("missing", name, f"{name} is missing")
         for name, digest in changed.items():
-            other = next((each for each in changed if was[each] == digest and changed[each] == was[name]), None)
-            size, length = self._files.size(name), sealed.bytes.get(name)
-            if other:
+            other, size, length = held.get(digest), self._files.size(name), sealed.bytes.get(name)
+            if other and changed[other] == was[name]:
                 yield Change("swapped", name, f"{name} holds what {other} held")
             elif length is not None and size < length:
                 yield Change("truncated", name, f"{name} has {size} bytes, where the run wrote {length}")
             else:
                 yield Change("changed", name, f"{name} is not what the run wrote")
-        for name in added:
+        for name in now.keys() - was.keys() - renamed:
             yield Change("added", name, f"{name} was added after the run")
 
     def close(self) -> None:

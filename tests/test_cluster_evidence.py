@@ -43,7 +43,12 @@ apiVersion: v1
 kind: Pod
 metadata: {name: crasher}
 spec:
-  containers: [{name: main, image: busybox, command: [sh, -c, 'echo going down; sleep 0.2; exit 3']}]
+  volumes: [{name: data, emptyDir: {}}]
+  containers:
+  - name: main
+    image: busybox
+    command: [sh, -c, 'test -e /data/was && sleep 600; touch /data/was; echo going down; exit 3']
+    volumeMounts: [{name: data, mountPath: /data}]
 """,
 }
 
@@ -88,9 +93,9 @@ def record(embedded: EmbeddedCluster, kubectl: Kubectl, core: Any, tmp_path: Pat
         )
         kubectl("delete", "pod", "-n", "evidence", "talker", "--timeout=30s")
         until(
-            lambda: kubectl.get("pod", "-n", "evidence", "crasher")["status"]["containerStatuses"][0]["restartCount"],
-            lambda restarts: restarts,
-            what="the crasher to be restarted",
+            lambda: kubectl.get("pod", "-n", "evidence", "crasher")["status"]["containerStatuses"][0],
+            lambda status: status["restartCount"] and status["ready"],
+            what="the crasher to run again",
             seconds=30,
             interval=0.1,
         )
