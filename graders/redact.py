@@ -22,8 +22,9 @@ _LAST = re.compile("apikey|auth|authorization|bearer|cookie|credentials?|jwt|pas
 """Words that end the name of a secret."""
 _BEFORE_KEY = re.compile("access|account|api|auth|encryption|master|private|secret|signing|ssh")
 _BEFORE_TOKEN = re.compile(
-    "a|any|audio|bonus|bos|cls|draft|each|end|eos|every|first|generated|image|input|last|mask|max|min|new|next|output|"
-    "pad|per|prev|previous|prompt|reasoning|sampled|sep|special|start|stop|that|the|think|this|unk|video"
+    "a|any|audio|bonus|bos|cls|draft|each|end|eos|every|final|first|generated|image|input|last|mask|max|min|new|next|no|one|"
+    "only|output|pad|per|prev|previous|prompt|reasoning|same|sampled|second|sep|single|special|start|stop|that|the|think|this|"
+    "unk|video|whole"
 )
 """What stands before "token" where a word of a text is meant; what follows it, as in token_ids, says so as well."""
 _ORDINARY = re.compile(
@@ -166,7 +167,7 @@ def is_secret_name(name: str) -> bool:
 
 def _is_secret(key: str, value: str, before: str = "") -> bool:
     """Whether a value is one by its key; `before` is the text before the key, as in "the first token: 7"."""
-    value = value.strip().strip("\"'")
+    value = value.strip().strip("\"'`.")
     if not is_secret_name(key) or _ORDINARY.fullmatch(value) or (key.lower() == "pwd" and value.startswith("/")):
         return False
     if key.lower().endswith("token"):

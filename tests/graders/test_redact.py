@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graders.redact import MARK, Redactor, is_secret_name
 
@@ -71,6 +73,7 @@ def test_a_secret_is_redacted_and_the_rest_stays(text: str, left: str) -> None:
         "the first token: 'The', each token: x, time per output token: 12.4 ms, token: 64",
         "--max-num-batched-tokens 2048 --tokenizer x --enable-auto-tool-choice --key-file a",
         "automountServiceAccountToken: false\nsecretName: registry\nsecretKeyRef: {key: HF_TOKEN}",
+        "set `automountServiceAccountToken: false`, or token: null. One token: vllm#27485",
         "volumes:\n- name: certs\n  secret:\n    secretName: tls\n",
         'MountVolume.SetUp failed for volume "kube-api-access" : secret "registry" not found',
         "bearer authentication is on; Bearer tokens are refused; the password is required",
@@ -111,6 +114,31 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 )
 def test_names_tell_secrets(name: str, secret: bool) -> None:
     assert is_secret_name(name) is secret
+
+
+@given(
+    key=st.sampled_from(["HF_TOKEN", "apiKey", "db.password", "X-Api-Key", "clientSecret", "Authorization", "token"]),
+    value=st.from_regex(r"[A-Za-z0-9][-A-Za-z0-9_.~+/=!@#$%^*:<>?|]{8,40}[A-Za-z0-9]", fullmatch=True),
+    form=st.sampled_from(
+        [
+            "{0}={1}",
+            "{0}: {1}",
+            "{0} = '{1}'",
+            '"{0}": "{1}"',
+            '\\"{0}\\":\\"{1}\\"',
+            "--{0} {1} --seed",
+            "['--{0}', '{1}']",
+            "- name: {0}\n  value: {1}\n",
+            '{{"name":"{0}","value":"{1}"}}',
+        ]
+    ),
+)
+def test_whatever_the_value_none_of_it_stays(key: str, value: str, form: str) -> None:
+    left = Redactor().text(f"before it {form.format(key, value)} after it")
+    assert value not in left
+    assert value[-8:] not in left
+    assert left.startswith("before it ")
+    assert left.endswith(" after it")
 
 
 def test_yaml_keeps_its_form_and_loses_its_secrets() -> None:
