@@ -25,6 +25,7 @@ from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
+from graders.flags import add_flags
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
@@ -118,6 +119,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     group.addoption("--export", action="append", default=[], metavar="FORMAT=FILE", help="write the run so as well")
     group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
+    add_flags(group.addoption)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -140,6 +142,7 @@ def pytest_configure(config: pytest.Config) -> None:
         facts=use.facts,
         others=use.others,
         exports=_exports(config.option.export),
+        tiers=config.option.hints,
     )
     config.pluginmanager.register(plugin, "gpulab")
     config.add_cleanup(display.clear)

@@ -11,6 +11,7 @@ from pathlib import Path
 from clusters import backends
 from clusters.api import ClusterError
 from commands.places import LABS, RESULTS, ROOT, WORK, Commands, add_cluster_flags, add_command
+from graders.flags import add_flags, words_of
 
 FORMATS = "annotations, classroom, ctrf, gradebook, gradescope, junit, markdown, prairielearn, prometheus or summary"
 
@@ -26,6 +27,7 @@ def add(commands: Commands) -> None:
     grade.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     grade.add_argument("--out", type=Path, help="folder for results (default: results/)")
     grade.add_argument("--export", action="append", default=[], metavar="FORMAT=FILE", help=f"as well: {FORMATS}")
+    add_flags(grade.add_argument)
     export = add_command(commands, "export", run_export, "write runs as course systems, CI or monitoring read them")
     export.add_argument("format", metavar="FORMAT", help=FORMATS)
     export.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: the newest in results/)")
@@ -75,6 +77,7 @@ def run_grade(options: argparse.Namespace) -> int:
     if options.out:
         words.append(f"--out={options.out}")
     words += [f"--export={each}" for each in options.export]
+    words += words_of(options)
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

@@ -262,6 +262,7 @@ class Plugin:
             grader_version=self._version,
             submission=submission.digest if isinstance(submission, Submission) else None,
             started=now,
+            hint_tiers=self._tiers,
         )
         folder = self._results / lab.name / run_id(now, self._token())
         try:

@@ -85,10 +85,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a check ended.
 
-    `why` is the sentence a learner reads about it; `hint` the tiers shown, one a line; `attempts` how often it was
-    measured; `error_class` whose fault a failure or an error is, None otherwise; `seconds` how long its test took,
-    None where it has not ended; `hidden` whether lab.toml keeps it from learners where the course's system can. The
-    rest is as in `Finding`.
+    `why` is the sentence a learner reads about it; `hint` the tiers shown, one a line, and `hint_tiers` how many they
+    are; `attempts` how often it was measured; `error_class` whose fault a failure or an error is, None otherwise;
+    `seconds` how long its test took, None where it has not ended; `hidden` whether lab.toml keeps it from learners
+    where the course's system can. The rest is as in `Finding`.
     """
 
     id: str
@@ -107,6 +107,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     why: str | None = None
     attempts: int = 0
+    hint_tiers: int = 0
     error_class: ErrorClass | None = None
     seconds: float | None = None
     hidden: bool = False
@@ -129,13 +130,15 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     grader_version: str
     submission: str | None
     started: datetime
+    hint_tiers: int = 1
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """A run's outcome, as verdict.json holds it.
 
     `simulated` names what is simulated, and is None, like `level` and `traits`, while no cluster was seen; `submission`
-    is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC.
+    is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC;
+    `hint_tiers` is how many tiers of each hint were asked for.
     """
 
     schema: str = SCHEMA
@@ -154,11 +157,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     ended: datetime | None
     traits: Mapping[str, Any] | None
     checks: tuple[CheckResult, ...]
+    hint_tiers: int = 1
 
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:
     """The result that a finding stands for, with the first `tiers` tiers of its hint."""
     passed = finding.verdict == "passed"
+    shown = () if passed or finding.hint is None else check.hints[finding.hint][:tiers]
     facts = {name: getattr(finding, name) for name in Finding.__struct_fields__ if name not in ("verdict", "hint")}
     return CheckResult(
         id=check.id,
@@ -166,9 +171,10 @@ def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: 
         status=finding.verdict,
         points=check.points if passed else 0,
         max_points=check.points,
-        hint=None if passed or finding.hint is None else "\n".join(check.hints[finding.hint][:tiers]) or None,
+        hint="\n".join(shown) or None,
         why=why,
         attempts=attempts,
+        hint_tiers=len(shown),
         error_class="learner" if finding.verdict == "failed" else None,
         hidden=check.hidden,
         **facts,

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "clusters", "commands", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
-    ("errors", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
+    ("errors", "flags", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
     ("record", "lab", "machine", "submission", "process", "pods", "allowance", "knee"),
     (
         "http1",

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import msgspec
 import pytest
 
 from graders.record import tampered
@@ -34,8 +33,15 @@ def test_the_record_is_sealed_and_holds_the_submission(session: Session) -> None
         "submission/values.yaml",
         "verdict.json",
     ]
-    lines = [msgspec.json.decode(line) for line in (folder / "run.jsonl").read_text().splitlines()]
-    assert [line.get("kind") for line in lines] == [None, "start", "attempt", "check", "attempt", "check", "end"]
+    assert [line.get("kind") for line in session.facts_of_the_run()] == [
+        None,
+        "start",
+        "attempt",
+        "check",
+        "attempt",
+        "check",
+        "end",
+    ]
 
 
 def test_a_failed_check_shows_its_hint_and_no_traceback_and_skips_what_needs_it(session: Session) -> None:
@@ -51,6 +57,23 @@ def test_a_failed_check_shows_its_hint_and_no_traceback_and_skips_what_needs_it(
     result.stdout.no_fnmatch_line("*check.measure*")
     result.stdout.fnmatch_lines(["SKIPPED*test_tiny.py:*not measured, as 'The first' did not pass"])
     result.stdout.fnmatch_lines(["FAILED labs/01_tiny/test_tiny.py::test_first - failed: 1"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"), [(1, "Think."), (2, "Think.\nThe answer is 2."), (3, "Think.\nThe answer is 2.")]
+)
+def test_as_many_tiers_of_a_hint_are_shown_as_asked_for_and_the_record_says_so(
+    session: Session, asked: int, shown: str
+) -> None:
+    session.tiers = asked
+    session.run("def test_first(check):\n    check.measure(lambda attempt: LOW)\n" + SECOND)
+    first, second = session.verdict.checks
+    assert (session.verdict.hint_tiers, first.hint, first.hint_tiers) == (asked, shown, len(shown.splitlines()))
+    assert (second.hint, second.hint_tiers) == (None, 0)
+    start, check = (
+        next(line for line in session.facts_of_the_run() if line.get("kind") == kind) for kind in ("start", "check")
+    )
+    assert (start["header"]["hint_tiers"], check["result"]["hint_tiers"]) == (asked, len(shown.splitlines()))
 
 
 def test_an_inconclusive_check_is_measured_again(session: Session) -> None:

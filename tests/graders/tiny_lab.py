@@ -7,7 +7,9 @@ Place: tests of the plugin, of what it exports, and of attacks on it. Limits: th
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from graders.machine import Machine
@@ -70,6 +72,7 @@ class Session:
         self.alive: Callable[[], None] = lambda: None
         self.facts: ClusterFacts | None = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
         self.exports: Sequence[tuple[str, Path]] = ()
+        self.tiers = 1
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
         (self.lab / "test_tiny.py").write_text(HEAD + source)
@@ -83,6 +86,7 @@ class Session:
             alive=lambda: self.alive(),
             facts=lambda: self.facts,
             exports=self.exports,
+            tiers=self.tiers,
             now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
             token=lambda: "abcdef",
         )
@@ -106,3 +110,9 @@ class Session:
 
     def statuses(self) -> list[Status]:
         return [check.status for check in self.verdict.checks]
+
+    def facts_of_the_run(self) -> list[dict[str, Any]]:
+        """The lines of run.jsonl."""
+        return [
+            msgspec.json.decode(line) for line in (self.pytester.path / RUN / "run.jsonl").read_bytes().splitlines()
+        ]
