@@ -99,6 +99,8 @@ class Check:
     def measure(self, attempt: Callable[[int], Finding], *, retries: int = 1) -> Finding:
         """Measures by `attempt(1)`, and again, at most `retries` times, while the finding is inconclusive.
 
+        No attempt has the number of an earlier one, of which evidence may be left.
+
         Returns only when the check passed; otherwise it ends the test as failed. What `attempt` raises is passed on.
 
         Raises:
@@ -106,7 +108,8 @@ class Check:
         """
         if self.finding is not None:
             raise HarnessError(f"the check {self.spec.id!r} was measured twice; call check.measure once")
-        for number in range(1, retries + 2):
+        before = self.attempts  # of a try that the infrastructure broke
+        for number in range(before + 1, before + retries + 2):
             self.attempts = number
             used = self.run.beside.begin()
             finding = attempt(number)

@@ -9,6 +9,7 @@ A check is judged by the finding it measured and the exception that ended it, ne
 
 import inspect
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from graders.lab import Lab
 from graders.machine import Machine
 from graders.record import Record, run_id
 from graders.report import render_scorecard
+from graders.retry import PAUSE_SECONDS, Retry
 from graders.rubric import (
     CheckResult,
     ClusterFacts,
@@ -62,6 +64,7 @@ class Plugin:
         others: processor seconds that programs which are neither ours nor the cluster's used so far; None if not known.
         exports: formats to write a run in when it has ended, each with its file.
         tiers: how many tiers of a hint are shown.
+        pause: waits before what the infrastructure broke is tried again.
         now: the time, with its zone.
         token: a few random characters for the name of a run.
     """
@@ -80,6 +83,7 @@ class Plugin:
         others: Callable[[], float | None] = lambda: None,
         exports: Sequence[tuple[str, Path]] = (),
         tiers: int = 1,
+        pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token: Callable[[], str] = lambda: secrets.token_hex(3),
     ) -> None:
@@ -88,6 +92,13 @@ class Plugin:
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
         self._others = others
         self._exports, self._unexported = exports, list[str]()
+        self._retry = Retry(
+            check_of=lambda item: item.stash.get(_CHECK, None),
+            run_of=lambda config, path: config.stash.get(RUNS, {}).get(path),
+            is_infrastructure=lambda error: fault_of(error, errors) == "infrastructure",
+            alive=alive,
+            pause=pause,
+        )
         self._found: dict[Path, Lab] = {}
         self._interrupted = False
 
@@ -100,8 +111,9 @@ class Plugin:
         return found
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Has pytest load the fixtures that last for a lab's whole test file."""
+        """Has pytest load the fixtures that last for a lab's whole test file, and what tries things again."""
         config.pluginmanager.register(fixtures, "gpulab-fixtures")
+        config.pluginmanager.register(self._retry, "gpulab-retry")
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Keeps pytest from importing anything in a lab's folder but its own test file."""

@@ -43,7 +43,7 @@ LAYERS = (
         "told",
         "beside",
     ),
-    ("report", "exports", "check", "fixtures"),
+    ("report", "exports", "check", "fixtures", "retry"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")

@@ -87,6 +87,7 @@ class Session:
             facts=lambda: self.facts,
             exports=self.exports,
             tiers=self.tiers,
+            pause=lambda: None,
             now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
             token=lambda: "abcdef",
         )
