@@ -5,6 +5,7 @@ gives each run a namespace of its own, and hands both to the grader's plugin and
 Limits: one cluster per session; it is started when a lab first asks for it, and ended if this session started it.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from clusters.helm import Helm, ValuesRefused
 from clusters.process import foreign_settings
 from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
+from graders import variants
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
 from graders.flags import add_flags
@@ -31,6 +33,7 @@ from graders.machine import describe_machine
 from graders.plugin import Plugin
 from graders.rubric import ClusterFacts, ErrorClasses
 from graders.submission import submission_folder
+from graders.terms import Terms, terms_of
 
 ROOT = Path(__file__).resolve().parent
 CHARTS, LABS, RESULTS, WORK = ROOT / "charts", ROOT / "labs", ROOT / "results", ROOT / "work"
@@ -143,10 +146,21 @@ def pytest_configure(config: pytest.Config) -> None:
         others=use.others,
         exports=_exports(config.option.export),
         tiers=config.option.hints,
+        terms=_terms(config.option),
     )
     config.pluginmanager.register(plugin, "gpulab")
     config.add_cleanup(display.clear)
     config.add_cleanup(use.end)
+
+
+def _terms(options: argparse.Namespace) -> Callable[[Lab], Terms]:
+    """On what terms a lab is graded; nothing that is started from here on inherits the course's secret."""
+    try:
+        secret = variants.secret_from(options.course_secret_file, os.environ)
+    except GraderError as error:
+        raise pytest.UsageError(str(error)) from error
+    os.environ.pop(variants.VARIABLE, None)
+    return lambda lab: terms_of(lab, options, secret)
 
 
 def _exports(asked: Sequence[str]) -> list[tuple[str, Path]]:

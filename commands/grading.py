@@ -10,8 +10,9 @@ from pathlib import Path
 
 from clusters import backends
 from clusters.api import ClusterError
+from commands.course import drawn
 from commands.places import LABS, RESULTS, ROOT, WORK, Commands, add_cluster_flags, add_command
-from graders.flags import add_flags, words_of
+from graders.flags import add_flags, add_student_flags, words_of
 
 FORMATS = "annotations, classroom, ctrf, gradebook, gradescope, junit, markdown, prairielearn, prometheus or summary"
 
@@ -20,6 +21,7 @@ def add(commands: Commands) -> None:
     """Adds them."""
     start = add_command(commands, "start", run_start, "copy a lab's starter files to work/, to be edited")
     start.add_argument("lab")
+    add_student_flags(start.add_argument)
     grade = add_command(commands, "grade", run_grade, "grade a submission; exit status 0 only on full marks")
     grade.add_argument("lab")
     add_cluster_flags(grade)
@@ -36,10 +38,24 @@ def add(commands: Commands) -> None:
 
 def run_start(options: argparse.Namespace) -> int:
     """Copies starter/ to work/LAB."""
+    told = numbers_told(options) if options.student else []
     target = copy_starter(options.lab, WORK)
     lab = target.name
     print(f"Your files are in {target}. Read labs/{lab}/README.md, edit them, then: gpulab grade {lab}")
+    print("".join(f"{line}\n" for line in told), end="")
     return 0
+
+
+def numbers_told(options: argparse.Namespace) -> list[str]:
+    """Lines on a student's numbers for a lab, by level; raises WrongVariant where they cannot be drawn."""
+    from graders import variants
+
+    lab, variant = drawn(options)
+    lines = [f"Numbers of {variant.student} that are not those of the README:"]
+    for level in variant.numbers:
+        changed = variants.changes(lab, variant, level)
+        lines += [f"  {level}: {change}" for change in changed] or [f"  {level}: none"]
+    return lines
 
 
 def copy_starter(name: str, work: Path) -> Path:
@@ -63,9 +79,13 @@ def run_grade(options: argparse.Namespace) -> int:
     """Grades with pytest, as `pytest labs/LAB` does."""
     import pytest
 
+    from graders import variants
     from graders.lab import Lab
+    from graders.terms import terms_of
 
     lab = Lab.find(LABS, options.lab)
+    secret = variants.secret_from(options.course_secret_file, os.environ)
+    terms_of(lab, options, secret)  # what is wrong with them is said before pytest starts
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
     words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
     words.append(f"--cluster={options.cluster}")
@@ -81,7 +101,8 @@ def run_grade(options: argparse.Namespace) -> int:
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    return int(pytest.main(words))
+    status = int(pytest.main(words))
+    return 2 if status == pytest.ExitCode.USAGE_ERROR else status
 
 
 def run_export(options: argparse.Namespace) -> int:

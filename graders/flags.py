@@ -6,7 +6,10 @@ reads the command line; what a flag means is decided where it is used.
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from graders.variants import VARIABLE, WrongVariant, checked_id
 
 TIERS = ("1", "2", "3")
 
@@ -14,11 +17,29 @@ TIERS = ("1", "2", "3")
 def add_flags(add: Callable[..., Any]) -> None:
     """Adds the flags by `add`, which takes what argparse's `add_argument` takes."""
     add("--hints", type=hint_tiers, default=1, metavar="1|2|3", help="how many tiers of a hint to show (default: 1)")
+    add_student_flags(add)
+    add("--variant", type=Path, metavar="FILE", help="a student's numbers, as `gpulab variant` wrote them")
+    add("--no-variants", action="store_true", help="the lab's own numbers, whoever the student is")
+
+
+def add_student_flags(add: Callable[..., Any]) -> None:
+    """Adds what says whose a run is."""
+    add("--student", type=student_id, metavar="ID", help="whose run it is; the lab's numbers may depend on it")
+    add(
+        "--course-secret-file",
+        type=Path,
+        metavar="FILE",
+        help=f"what students' numbers are drawn with (default: what {VARIABLE} says)",
+    )
 
 
 def words_of(options: argparse.Namespace) -> list[str]:
     """The flags of a parsed command line, as words to start pytest with."""
-    return [f"--hints={options.hints}"]
+    paths = {"--course-secret-file": options.course_secret_file, "--variant": options.variant}
+    words = [f"--hints={options.hints}"]
+    words += [f"--student={options.student}"] if options.student is not None else []
+    words += [f"{flag}={path}" for flag, path in paths.items() if path is not None]
+    return words + (["--no-variants"] if options.no_variants else [])
 
 
 def hint_tiers(text: str) -> int:
@@ -28,3 +49,11 @@ def hint_tiers(text: str) -> int:
             f"asked for {text!r} tiers of hints; ask for 1 (a question), 2 (where to look) or 3 (the answer)"
         )
     return int(text)
+
+
+def student_id(text: str) -> str:
+    """Reads a student's id; see `hint_tiers`."""
+    try:
+        return checked_id(text)
+    except WrongVariant as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -41,6 +41,8 @@ from graders.rubric import (
     skipped_for,
 )
 from graders.submission import Submission, read_submission
+from graders.terms import Terms
+from graders.variants import applied
 
 INTERRUPTED = "the run was interrupted"
 
@@ -64,6 +66,7 @@ class Plugin:
         others: processor seconds that programs which are neither ours nor the cluster's used so far; None if not known.
         exports: formats to write a run in when it has ended, each with its file.
         tiers: how many tiers of a hint are shown.
+        terms: on what terms a lab is graded.
         pause: waits before what the infrastructure broke is tried again.
         now: the time, with its zone.
         token: a few random characters for the name of a run.
@@ -83,6 +86,7 @@ class Plugin:
         others: Callable[[], float | None] = lambda: None,
         exports: Sequence[tuple[str, Path]] = (),
         tiers: int = 1,
+        terms: Callable[[Lab], Terms] = lambda _: Terms(),
         pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token: Callable[[], str] = lambda: secrets.token_hex(3),
@@ -91,6 +95,7 @@ class Plugin:
         self._machine, self._version, self._errors = machine, version, errors
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
         self._others = others
+        self._terms = terms
         self._exports, self._unexported = exports, list[str]()
         self._retry = Retry(
             check_of=lambda item: item.stash.get(_CHECK, None),
@@ -261,6 +266,11 @@ class Plugin:
                 self._unexported.append(str(error))
 
     def _begin(self, lab: Lab) -> LabRun:
+        try:
+            terms = self._terms(lab)
+            lab = applied(lab, terms.variant) if terms.variant else lab
+        except GraderError as error:
+            raise pytest.UsageError(str(error)) from error
         submission: Submission | SubmissionError
         try:
             submission = read_submission(self._submission(lab.name), lab)
@@ -275,6 +285,8 @@ class Plugin:
             submission=submission.digest if isinstance(submission, Submission) else None,
             started=now,
             hint_tiers=self._tiers,
+            student=terms.student,
+            variant=terms.variant,
         )
         folder = self._results / lab.name / run_id(now, self._token())
         try:

@@ -16,6 +16,7 @@ from graders.errors import HarnessError, InfrastructureError, SubmissionError
 from graders.lab import CheckSpec, Lab, Level
 from graders.machine import Machine
 from graders.record import pretty, write_whole
+from graders.variants import Variant
 
 SCHEMA = "gpulab/verdict/v1"
 UNFINISHED = "the run did not finish"
@@ -122,7 +123,7 @@ class ClusterFacts(msgspec.Struct, frozen=True):
 
 
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run before its first check."""
+    """What is known of a run before its first check; see `Verdict`."""
 
     lab: str
     title: str
@@ -131,6 +132,8 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     submission: str | None
     started: datetime
     hint_tiers: int = 1
+    student: str | None = None
+    variant: Variant | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +141,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `simulated` names what is simulated, and is None, like `level` and `traits`, while no cluster was seen; `submission`
     is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC;
-    `hint_tiers` is how many tiers of each hint were asked for.
+    `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is, and `variant` with which
+    numbers, where they are not the lab's own.
     """
 
     schema: str = SCHEMA
@@ -158,6 +162,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     traits: Mapping[str, Any] | None
     checks: tuple[CheckResult, ...]
     hint_tiers: int = 1
+    student: str | None = None
+    variant: Variant | None = None
 
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:

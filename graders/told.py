@@ -51,6 +51,15 @@ def where_graded(verdict: Verdict) -> str:
     return f"level {verdict.level}; simulated: {', '.join(verdict.simulated) or 'nothing'}"
 
 
+def whose(verdict: Verdict) -> str | None:
+    """Whose run it is, and with which numbers where they are not everybody's."""
+    if verdict.student is None:
+        return None
+    numbers = verdict.variant.numbers.get(verdict.level, {}) if verdict.variant and verdict.level else {}
+    drawn = ", ".join(f"{name} = {number:g}" for name, number in numbers.items())
+    return f"student {verdict.student}" + (f"; numbers: {drawn}" if drawn else "")
+
+
 def plain(text: str) -> str:
     """Text without control characters, which would steer a terminal and which XML forbids."""
     return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)

@@ -22,10 +22,25 @@ def parsed(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-@pytest.mark.parametrize("words", [(), ("--hints=3",)])
+EVERY_FLAG = (
+    "--hints=3",
+    "--student=-42 a",
+    "--course-secret-file=a file",
+    "--variant=alice.json",
+    "--no-variants",
+)
+
+
+@pytest.mark.parametrize("words", [(), EVERY_FLAG], ids=["none", "all"])
 def test_what_gpulab_was_given_reaches_pytest(words: tuple[str, ...]) -> None:
     options = parsed(*words)
     assert parsed(*words_of(options)) == options
+
+
+def test_every_flag_is_tried() -> None:
+    flags: list[str] = []
+    add_flags(lambda name, **_: flags.append(name))
+    assert [word.partition("=")[0] for word in EVERY_FLAG] == flags
 
 
 @pytest.mark.parametrize("asked", ["0", "4", "all", "1.5", "-1"])
@@ -36,6 +51,23 @@ def test_other_numbers_of_tiers_are_refused_before_anything_starts(
         gpulab.main(["grade", "03_vllm", f"--hints={asked}"])
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"gpulab grade: error: {WRONG_TIERS.format(asked=asked)}"
+
+
+def test_a_student_without_a_proper_id_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        gpulab.main(["grade", "03_vllm", "--student= "])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "gpulab grade: error: argument --student: ' ' is no id of a student: it has to be printable, without a space "
+        "at either end, and of at most 200 characters; give such a one"
+    )
+
+
+def test_what_pytest_calls_wrong_use_is_wrong_use_of_gpulab(tmp_path: Path) -> None:
+    words = [Path(sys.executable).with_name("gpulab"), "grade", "03_vllm", "--export=lti=x", f"--out={tmp_path}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ERROR: --export: 'lti=x' is not FORMAT=FILE; the formats are: ")
 
 
 def test_pytest_says_the_same() -> None:

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "clusters", "commands", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
-    ("errors", "flags", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
-    ("record", "lab", "machine", "submission", "process", "pods", "allowance", "knee"),
+    ("errors", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
+    ("record", "lab", "variants", "machine", "submission", "process", "pods", "allowance", "knee"),
     (
         "http1",
         "sse",
@@ -43,7 +43,7 @@ LAYERS = (
         "told",
         "beside",
     ),
-    ("report", "exports", "check", "fixtures", "retry"),
+    ("report", "exports", "check", "fixtures", "retry", "terms", "flags"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")

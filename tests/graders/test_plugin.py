@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from graders.record import tampered
 from graders.rubric import Status
+from graders.terms import Terms
+from graders.variants import Variant
 from tests.graders.tiny_lab import FIRST, HEAD, LAB, RUN, SECOND, Session
 
 pytest_plugins = ["pytester"]
@@ -74,6 +77,30 @@ def test_as_many_tiers_of_a_hint_are_shown_as_asked_for_and_the_record_says_so(
         next(line for line in session.facts_of_the_run() if line.get("kind") == kind) for kind in ("start", "check")
     )
     assert (start["header"]["hint_tiers"], check["result"]["hint_tiers"]) == (asked, len(shown.splitlines()))
+
+
+def test_a_student_is_graded_with_numbers_of_their_own(session: Session) -> None:
+    (session.lab / "lab.toml").write_text(LAB + "[variants.L1]\ngoal = [{ ratio = 2 }, { ratio = 3 }]\n")
+    mine = Variant(lab="01_tiny", student="alice", secret="ab12", numbers={"L1": {"ratio": 3}})
+    session.terms = lambda _: Terms(student="alice", variant=mine)
+    result = session.run(
+        "def test_first(check, lab):\n    assert check.threshold('ratio') == lab.threshold('L1', 'ratio') == 3\n"
+        "    check.measure(lambda _: GOOD)\n" + SECOND
+    )
+    assert result.ret == 0
+    assert (session.verdict.student, session.verdict.variant) == ("alice", mine)
+    assert session.facts_of_the_run()[1]["header"]["variant"] == msgspec.to_builtins(mine)
+    result.stdout.fnmatch_lines(["student alice; numbers: ratio = 3"])
+
+
+def test_terms_that_cannot_be_kept_stop_the_run_before_anything_is_written(session: Session) -> None:
+    session.terms = lambda _: Terms(
+        student="alice", variant=Variant(lab="02_x", student="alice", secret="ab12", numbers={})
+    )
+    result = session.run(FIRST + SECOND)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: these numbers of 'alice' are for 02_x, not for 01_tiny; draw anew"])
+    assert not (session.pytester.path / "results").exists()
 
 
 def test_an_inconclusive_check_is_measured_again(session: Session) -> None:

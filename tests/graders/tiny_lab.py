@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from graders.lab import Lab
 from graders.machine import Machine
 from graders.plugin import Plugin
 from graders.rubric import CheckResult, ClusterFacts, Status, Verdict, read_verdict
+from graders.terms import Terms
 
 LAB = """
 title = "A tiny lab"
@@ -73,6 +75,7 @@ class Session:
         self.facts: ClusterFacts | None = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
         self.exports: Sequence[tuple[str, Path]] = ()
         self.tiers = 1
+        self.terms: Callable[[Lab], Terms] = lambda _: Terms()
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
         (self.lab / "test_tiny.py").write_text(HEAD + source)
@@ -87,6 +90,7 @@ class Session:
             facts=lambda: self.facts,
             exports=self.exports,
             tiers=self.tiers,
+            terms=self.terms,
             pause=lambda: None,
             now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
             token=lambda: "abcdef",

@@ -1,0 +1,53 @@
+"""`gpulab variant`: what an instructor asks for beside grading.
+
+Place: `gpulab.py` adds it to its parser. Limits: it starts no cluster.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands.places import LABS, Commands, add_command
+from graders.flags import add_student_flags
+
+if TYPE_CHECKING:
+    from graders.lab import Lab
+    from graders.variants import Variant
+
+
+def add(commands: Commands) -> None:
+    """Adds it."""
+    variant = add_command(commands, "variant", run_variant, "write a student's numbers, for `gpulab grade --variant`")
+    variant.add_argument("lab")
+    add_student_flags(variant.add_argument)
+    variant.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
+
+
+def run_variant(options: argparse.Namespace) -> int:
+    """Writes a student's numbers."""
+    from graders import variants
+
+    _, variant = drawn(options)
+    if options.out:
+        variants.write(variant, options.out)
+    else:
+        print(variants.text_of(variant), end="")
+    return 0
+
+
+def drawn(options: argparse.Namespace) -> tuple["Lab", "Variant"]:
+    """A lab and the numbers of a student for it; raises WrongVariant where they cannot be drawn."""
+    from graders import variants
+    from graders.lab import Lab
+
+    lab = Lab.find(LABS, options.lab)
+    secret = variants.secret_from(options.course_secret_file, os.environ)
+    if not lab.variants:
+        raise variants.WrongVariant(f"{lab.name} has the same numbers for everybody; there is nothing to draw")
+    if options.student is None or secret is None:
+        raise variants.WrongVariant(
+            "a student's numbers are drawn from an id and the course's secret; give both: --student ID and "
+            f"--course-secret-file FILE (or {variants.VARIABLE})"
+        )
+    return lab, variants.draw(lab, options.student, secret)
