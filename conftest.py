@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -160,7 +161,8 @@ def _terms(options: argparse.Namespace) -> Callable[[Lab], Terms]:
     except GraderError as error:
         raise pytest.UsageError(str(error)) from error
     os.environ.pop(variants.VARIABLE, None)
-    return lambda lab: terms_of(lab, options, secret)
+    results = options.out.absolute()
+    return lambda lab: terms_of(lab, options, secret, now=datetime.now(UTC), results=results)
 
 
 def _exports(asked: Sequence[str]) -> list[tuple[str, Path]]:

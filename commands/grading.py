@@ -6,6 +6,7 @@ Place: `gpulab.py` adds these to its parser. Limits: grading is pytest on the la
 import argparse
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from clusters import backends
@@ -85,7 +86,8 @@ def run_grade(options: argparse.Namespace) -> int:
 
     lab = Lab.find(LABS, options.lab)
     secret = variants.secret_from(options.course_secret_file, os.environ)
-    terms_of(lab, options, secret)  # what is wrong with them is said before pytest starts
+    # What is wrong with them is said before pytest starts.
+    terms_of(lab, options, secret, now=datetime.now(UTC), results=options.out or RESULTS)
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
     words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
     words.append(f"--cluster={options.cluster}")

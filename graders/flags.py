@@ -6,6 +6,7 @@ reads the command line; what a flag means is decided where it is used.
 
 import argparse
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ def add_flags(add: Callable[..., Any]) -> None:
     add_student_flags(add)
     add("--variant", type=Path, metavar="FILE", help="a student's numbers, as `gpulab variant` wrote them")
     add("--no-variants", action="store_true", help="the lab's own numbers, whoever the student is")
+    add("--attempts", type=Path, metavar="FILE", help="the course's rules: how many attempts, and when they are due")
+    add(
+        "--submitted",
+        type=time_of,
+        metavar="TIME",
+        help="when it was handed in, as 2026-10-01T23:59+02:00",
+    )
 
 
 def add_student_flags(add: Callable[..., Any]) -> None:
@@ -35,10 +43,15 @@ def add_student_flags(add: Callable[..., Any]) -> None:
 
 def words_of(options: argparse.Namespace) -> list[str]:
     """The flags of a parsed command line, as words to start pytest with."""
-    paths = {"--course-secret-file": options.course_secret_file, "--variant": options.variant}
-    words = [f"--hints={options.hints}"]
-    words += [f"--student={options.student}"] if options.student is not None else []
-    words += [f"{flag}={path}" for flag, path in paths.items() if path is not None]
+    given = {
+        "--hints": options.hints,
+        "--student": options.student,
+        "--course-secret-file": options.course_secret_file,
+        "--variant": options.variant,
+        "--attempts": options.attempts,
+        "--submitted": options.submitted and options.submitted.isoformat(),
+    }
+    words = [f"{flag}={value}" for flag, value in given.items() if value is not None]
     return words + (["--no-variants"] if options.no_variants else [])
 
 
@@ -57,3 +70,16 @@ def student_id(text: str) -> str:
         return checked_id(text)
     except WrongVariant as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def time_of(text: str) -> datetime:
+    """Reads a moment in time; see `hint_tiers`."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no moment in time; give date, time and offset, as in 2026-10-01T23:59+02:00"
+        )
+    return found

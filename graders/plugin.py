@@ -285,8 +285,7 @@ class Plugin:
             submission=submission.digest if isinstance(submission, Submission) else None,
             started=now,
             hint_tiers=self._tiers,
-            student=terms.student,
-            variant=terms.variant,
+            **msgspec.structs.asdict(terms),
         )
         folder = self._results / lab.name / run_id(now, self._token())
         try:

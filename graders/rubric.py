@@ -14,6 +14,7 @@ import msgspec
 from graders import stats
 from graders.errors import HarnessError, InfrastructureError, SubmissionError
 from graders.lab import CheckSpec, Lab, Level
+from graders.lateness import Lateness
 from graders.machine import Machine
 from graders.record import pretty, write_whole
 from graders.variants import Variant
@@ -134,6 +135,9 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     hint_tiers: int = 1
     student: str | None = None
     variant: Variant | None = None
+    submitted: datetime | None = None
+    attempt: int | None = None
+    late: Lateness | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +146,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `simulated` names what is simulated, and is None, like `level` and `traits`, while no cluster was seen; `submission`
     is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC;
     `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is, and `variant` with which
-    numbers, where they are not the lab's own.
+    numbers, where they are not the lab's own; `submitted` when it was handed in, where that was said; `attempt` which
+    of the student's it is among those that count, where they are limited; `late` how late, where there is a deadline,
+    and `final_points` what is left of `points` then.
     """
 
     schema: str = SCHEMA
@@ -164,6 +170,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     hint_tiers: int = 1
     student: str | None = None
     variant: Variant | None = None
+    submitted: datetime | None = None
+    attempt: int | None = None
+    late: Lateness | None = None
+    final_points: float | None = None
 
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:
@@ -278,12 +288,14 @@ def judge(
         ended: when it ended, or None while it runs.
     """
     checks = tuple(finished.get(check.id) or ended_by(check, "harness", absent) for check in lab.checks)
+    points = sum(check.points for check in checks)
     return Verdict(
         **{name: getattr(header, name) for name in RunHeader.__struct_fields__},
         level=cluster.level if cluster else None,
         simulated=cluster.simulated if cluster else None,
         traits=cluster.traits if cluster else None,
-        points=sum(check.points for check in checks),
+        points=points,
+        final_points=header.late.left_of(points) if header.late else None,
         max_points=sum(check.max_points for check in checks),
         status="error" if reason else decide(checks),
         reason=reason,

@@ -28,6 +28,8 @@ EVERY_FLAG = (
     "--course-secret-file=a file",
     "--variant=alice.json",
     "--no-variants",
+    "--attempts=course.toml",
+    "--submitted=2026-10-01T23:59:00+02:00",
 )
 
 
@@ -60,6 +62,16 @@ def test_a_student_without_a_proper_id_is_refused(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.splitlines()[-1] == (
         "gpulab grade: error: argument --student: ' ' is no id of a student: it has to be printable, without a space "
         "at either end, and of at most 200 characters; give such a one"
+    )
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-10-01T23:59", ""])
+def test_a_time_without_an_offset_is_none(time: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        gpulab.main(["grade", "03_vllm", f"--submitted={time}"])
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"gpulab grade: error: argument --submitted: {time!r} is no moment in time; give date, time and offset, as in "
+        "2026-10-01T23:59+02:00"
     )
 
 

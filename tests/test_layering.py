@@ -11,7 +11,7 @@ PACKAGES = ("benchmarks", "clusters", "commands", "graders", "labs", "tests")
 BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     ("errors", "seeds", "arrivals", "lengths", "trace", "prompts", "stats", "sequential", "steady"),
-    ("record", "lab", "variants", "machine", "submission", "process", "pods", "allowance", "knee"),
+    ("record", "lab", "variants", "lateness", "machine", "submission", "process", "pods", "allowance", "knee"),
     (
         "http1",
         "sse",
@@ -43,7 +43,7 @@ LAYERS = (
         "told",
         "beside",
     ),
-    ("report", "exports", "check", "fixtures", "retry", "terms", "flags"),
+    ("report", "exports", "check", "fixtures", "retry", "attempts", "terms", "flags"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")

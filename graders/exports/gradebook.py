@@ -1,4 +1,4 @@
-"""A gradebook as CSV: a row for each run, points of each check, the total, and what the most would be, as Otter's.
+"""A gradebook as CSV: a row for each run, points of each check, the total, and what lateness leaves of it.
 
 Place: `formats` lists it; it alone takes many runs. Limits: one lab a file; a run that broke has no total, for it costs
 no points.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from graders.errors import GraderError
 from graders.rubric import Verdict
-from graders.told import plain
+from graders.told import final, plain
 
 FORMULA = ("=", "+", "-", "@", "\t")
 
@@ -29,18 +29,20 @@ def gradebook(runs: Sequence[tuple[str, Verdict]]) -> str:
     columns = [check.id for check in first.checks]
     page = io.StringIO()
     table = csv.writer(page, lineterminator="\n")
-    table.writerow(["run", "submission", "started", "status", *columns, "total"])
-    table.writerow(["points-per-check", "", "", "", *(check.max_points for check in first.checks), first.max_points])
+    table.writerow(["run", "student", "submission", "started", "status", *columns, "total", "final"])
+    most = [check.max_points for check in first.checks]
+    table.writerow(["points-per-check", "", "", "", "", *most, first.max_points, first.max_points])
     for name, verdict in runs:
         if (verdict.lab, [check.id for check in verdict.checks]) != (first.lab, columns):
             raise OtherLab(
                 f"asked for one gradebook of {runs[0][0]} ({first.lab}) and {name} ({verdict.lab}), whose checks are "
                 "not the same; export them one lab at a time"
             )
-        total = "" if verdict.status == "error" else verdict.points
+        total = ["", ""] if verdict.status == "error" else [verdict.points, final(verdict)]
         points = ["" if check.status == "error" else check.points for check in verdict.checks]
         started = verdict.started.isoformat(timespec="seconds")
-        table.writerow([_cell(name), verdict.submission or "", started, verdict.status, *points, total])
+        facts = [_cell(name), _cell(verdict.student or ""), verdict.submission or "", started, verdict.status]
+        table.writerow([*facts, *points, *total])
     return page.getvalue()
 
 

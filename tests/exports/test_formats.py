@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from graders.exports.github import annotations
 from graders.exports.gradebook import gradebook
 from graders.exports.gradescope import gradescope
 from graders.exports.markdown import markdown
+from graders.lateness import Lateness
 from graders.rubric import Verdict, write_verdict
 
 HERE = Path(__file__).resolve().parent
@@ -191,12 +193,26 @@ def test_an_error_takes_no_attempt_in_prairielearn_and_no_total_in_a_gradebook(b
     results = msgspec.json.decode(formats.export("prairielearn", [("run", broken)]), type=PrairieLearnResults)
     assert (results.gradable, results.score) == (False, None)
     assert gradebook([("run", broken)]) == (
-        "run,submission,started,status,streams,loss,total\n"
-        "points-per-check,,,,30,10,100\n"
-        "run,ab12,2026-09-01T12:00:00+00:00,error,30,,\n"
+        "run,student,submission,started,status,streams,loss,total,final\n"
+        "points-per-check,,,,,30,10,100,100\n"
+        "run,,ab12,2026-09-01T12:00:00+00:00,error,30,,,\n"
     )
     scored = msgspec.json.decode(formats.export("prairielearn", [("run", mixed)]), type=PrairieLearnResults)
     assert (scored.gradable, scored.score, scored.tests[1].output) == (True, 0.3, "")
+
+
+def test_what_lateness_leaves_is_the_score_and_the_points_stay(mixed: Verdict) -> None:
+    late = Lateness(due=mixed.started - timedelta(days=1), days=1, percent=10)
+    run = [("run", msgspec.structs.replace(mixed, student="=alice", late=late, final_points=27.0))]
+    results = msgspec.json.decode(formats.export("gradescope", run), type=GradescopeResults)
+    assert (results.score, sum(test.score for test in results.tests)) == (27, 30)
+    assert results.output == "Serve a model: 30/100 failed; 1 day late takes 10% and leaves 27"
+    assert msgspec.json.decode(formats.export("prairielearn", run), type=PrairieLearnResults).score == 0.27
+    *_, row = csv.DictReader(io.StringIO(formats.export("gradebook", run)))
+    assert (row["student"], row["total"], row["final"]) == ("'=alice", "30", "27.0")
+    assert "30/100 failed; 1 day late takes 10% and leaves 27" in formats.export("markdown", run)
+    in_time = msgspec.structs.replace(mixed, late=msgspec.structs.replace(late, days=0, percent=0), final_points=30.0)
+    assert "**30/100 failed**" in formats.export("markdown", [("run", in_time)])
 
 
 def test_statuses_in_junit_and_ctrf(mixed: Verdict, broken: Verdict) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from graders.lateness import Lateness
 from graders.record import tampered
 from graders.rubric import Status
 from graders.terms import Terms
@@ -91,6 +92,18 @@ def test_a_student_is_graded_with_numbers_of_their_own(session: Session) -> None
     assert (session.verdict.student, session.verdict.variant) == ("alice", mine)
     assert session.facts_of_the_run()[1]["header"]["variant"] == msgspec.to_builtins(mine)
     result.stdout.fnmatch_lines(["student alice; numbers: ratio = 3"])
+
+
+def test_lateness_stands_beside_the_points(session: Session) -> None:
+    late = Lateness(due=datetime(2026, 8, 30, tzinfo=UTC), days=3, percent=25)
+    submitted = datetime(2026, 9, 1, 11, tzinfo=UTC)
+    session.terms = lambda _: Terms(student="alice", submitted=submitted, attempt=2, late=late)
+    result = session.run(FIRST + SECOND)
+    assert result.ret == 0
+    verdict = session.verdict
+    assert (verdict.points, verdict.final_points, verdict.status) == (100, 75, "passed")
+    assert (verdict.submitted, verdict.attempt, verdict.late) == (submitted, 2, late)
+    result.stdout.fnmatch_lines(["100/100 passed; 3 days late takes 25% and leaves 75", "student alice, attempt 2"])
 
 
 def test_terms_that_cannot_be_kept_stop_the_run_before_anything_is_written(session: Session) -> None:
