@@ -1,6 +1,6 @@
-"""`gpulab variant`: what an instructor asks for beside grading.
+"""`gpulab variant` and `variance`: what an instructor asks for beside grading.
 
-Place: `gpulab.py` adds it to its parser. Limits: it starts no cluster.
+Place: `gpulab.py` adds them to its parser. Limits: they start no cluster.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.places import LABS, Commands, add_command
+from commands.places import LABS, RESULTS, Commands, add_command
 from graders.flags import add_student_flags
 
 if TYPE_CHECKING:
@@ -17,11 +17,25 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Adds it."""
+    """Adds them."""
     variant = add_command(commands, "variant", run_variant, "write a student's numbers, for `gpulab grade --variant`")
     variant.add_argument("lab")
     add_student_flags(variant.add_argument)
     variant.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
+
+    variance = add_command(commands, "variance", run_variance, "tell how much stored runs of one submission differ")
+    variance.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: all in results/)")
+
+
+def run_variance(options: argparse.Namespace) -> int:
+    """Reports on stored runs."""
+    from graders.rubric import read_verdict
+    from graders.variance import render, variance_of
+
+    given = options.runs or [path.parent for path in RESULTS.glob("*/*/verdict.json")]
+    folders = [folder for folder in given if not folder.is_file()]  # a pattern finds reports of --repeat, too
+    print(render(variance_of([(folder.name, read_verdict(folder / "verdict.json")) for folder in folders])), end="")
+    return 0
 
 
 def run_variant(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from clusters import backends
 from clusters.api import ClusterError
 from commands.course import drawn
 from commands.places import LABS, RESULTS, ROOT, WORK, Commands, add_cluster_flags, add_command
-from graders.flags import add_flags, add_student_flags, words_of
+from graders.flags import add_flags, add_student_flags, count_of_runs, words_of
 
 FORMATS = "annotations, classroom, ctrf, gradebook, gradescope, junit, markdown, prairielearn, prometheus or summary"
 
@@ -31,6 +31,9 @@ def add(commands: Commands) -> None:
     grade.add_argument("--out", type=Path, help="folder for results (default: results/)")
     grade.add_argument("--export", action="append", default=[], metavar="FORMAT=FILE", help=f"as well: {FORMATS}")
     add_flags(grade.add_argument)
+    grade.add_argument(
+        "--repeat", type=count_of_runs, metavar="N", help="grade N times and tell how much the runs differ"
+    )
     export = add_command(commands, "export", run_export, "write runs as course systems, CI or monitoring read them")
     export.add_argument("format", metavar="FORMAT", help=FORMATS)
     export.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: the newest in results/)")
@@ -88,23 +91,38 @@ def run_grade(options: argparse.Namespace) -> int:
     secret = variants.secret_from(options.course_secret_file, os.environ)
     # What is wrong with them is said before pytest starts.
     terms_of(lab, options, secret, now=datetime.now(UTC), results=options.out or RESULTS)
+    if options.repeat is not None:
+        return _repeat(options, lab.name)
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
     words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
-    words.append(f"--cluster={options.cluster}")
-    if options.name:
-        words.append(f"--name={options.name}")
-    if options.submission:
-        words.append(f"--submission={options.submission}")
-    words += [f"--images={file}" for file in options.images]
-    if options.out:
-        words.append(f"--out={options.out}")
+    words += _flags(options)
+    words += [f"--out={options.out}"] if options.out else []
     words += [f"--export={each}" for each in options.export]
-    words += words_of(options)
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     status = int(pytest.main(words))
     return 2 if status == pytest.ExitCode.USAGE_ERROR else status
+
+
+def _flags(options: argparse.Namespace) -> list[str]:
+    """The flags that each grading of a row has, as words for `gpulab grade` or pytest, which take the same."""
+    words = [f"--cluster={options.cluster}"]
+    words += [f"--name={options.name}"] if options.name else []
+    words += [f"--submission={options.submission}"] if options.submission else []
+    words += [f"--images={file}" for file in options.images]
+    return words + words_of(options)
+
+
+def _repeat(options: argparse.Namespace, lab: str) -> int:
+    from commands.repeat import repeat
+    from graders.exports.formats import WrongExport
+
+    if options.export:
+        raise WrongExport(
+            "asked to export each of several runs to one file (--export with --repeat); use `gpulab export` afterwards"
+        )
+    return repeat(lab, _flags(options), results=(options.out or RESULTS).absolute(), times=options.repeat)
 
 
 def run_export(options: argparse.Namespace) -> int:

@@ -83,3 +83,10 @@ def time_of(text: str) -> datetime:
             f"{text!r} is no moment in time; give date, time and offset, as in 2026-10-01T23:59+02:00"
         )
     return found
+
+
+def count_of_runs(text: str) -> int:
+    """Reads how often to grade; see `hint_tiers`."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"asked to grade {text!r} times; give a whole number from 1")
+    return int(text)

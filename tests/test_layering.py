@@ -43,7 +43,7 @@ LAYERS = (
         "told",
         "beside",
     ),
-    ("report", "exports", "check", "fixtures", "retry", "attempts", "terms", "flags"),
+    ("report", "exports", "check", "fixtures", "retry", "attempts", "variance", "terms", "flags"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
