@@ -15,7 +15,10 @@ from commands.course import drawn
 from commands.places import LABS, RESULTS, ROOT, WORK, Commands, add_cluster_flags, add_command
 from graders.flags import add_flags, add_student_flags, count_of_runs, words_of
 
-FORMATS = "annotations, classroom, ctrf, gradebook, gradescope, junit, markdown, prairielearn, prometheus or summary"
+FORMATS = (
+    "annotations, classroom, classroom50, ctrf, gradebook, gradescope, junit, markdown, otter, prairielearn, "
+    "prometheus or summary"
+)
 
 
 def add(commands: Commands) -> None:

@@ -48,6 +48,12 @@ def score(verdict: Verdict) -> str:
     return f"{told}; {days} late takes {verdict.late.percent:g}% and leaves {verdict.final_points:g}"
 
 
+def why_error(verdict: Verdict) -> str:
+    """What a run that is an error died of, as far as it is known."""
+    checks = (each.observed for each in verdict.checks if each.status == "error")
+    return plain(verdict.reason or next(checks, None) or "no reason is known")
+
+
 def final(verdict: Verdict) -> float:
     """The points that count: what lateness leaves, or all."""
     return verdict.points if verdict.final_points is None else verdict.final_points

@@ -76,7 +76,7 @@ def test_a_time_without_an_offset_is_none(time: str, capsys: pytest.CaptureFixtu
 
 
 def test_what_pytest_calls_wrong_use_is_wrong_use_of_gpulab(tmp_path: Path) -> None:
-    words = [Path(sys.executable).with_name("gpulab"), "grade", "03_vllm", "--export=lti=x", f"--out={tmp_path}"]
+    words = [str(Path(sys.executable).with_name("gpulab")), "grade", "03_vllm", "--export=lti=x", f"--out={tmp_path}"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("ERROR: --export: 'lti=x' is not FORMAT=FILE; the formats are: ")

@@ -1,6 +1,7 @@
 """Every variant of every lab is one that its reference can pass, as far as that shows without grading it."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from vllm_lab.bench import OUTPUT_TOKENS, PROMPT_TOKENS
 ROOT = Path(__file__).resolve().parents[1]
 LABS = [Lab.load(path.parent) for path in sorted(ROOT.glob("labs/*/lab.toml"))]
 VLLM = Lab.load(ROOT / "labs/03_vllm")
-CHART = [parse_values((ROOT / "charts/vllm" / name).read_text(), name) for name in ("values.yaml", "values-cpu.yaml")]
+DEFAULTS, ON_CPU = (
+    parse_values((ROOT / "charts/vllm" / name).read_text(), name) for name in ("values.yaml", "values-cpu.yaml")
+)
 TOKEN_BYTES = 2048
 
 
@@ -50,13 +53,9 @@ def values(name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("variant", all_variants(VLLM), ids=lambda one: str(dict(one.numbers["L1"])))
 def test_the_reference_of_03_vllm_has_room_for_every_variant(variant: Variant) -> None:
-    lab = applied(VLLM, variant)
-
-    def number(name: str) -> float:
-        return lab.threshold("L1", name)
-
+    number = partial(applied(VLLM, variant).threshold, "L1")
     own = values("solutions/03_vllm")
-    joined = sides.chart_values(*CHART, own, number)
+    joined = sides.chart_values(DEFAULTS, ON_CPU, own, number)
     assert [use for use in sides.uses(joined, number) if use.used > use.given] == []
     engine = joined["engine"]
     longest = number("prefix_tokens") + caches.OWN_TOKENS + caches.ANSWER_TOKENS
@@ -83,8 +82,7 @@ def test_a_budget_that_one_student_fills_is_over_that_of_another() -> None:
     own = {**values("solutions/03_vllm"), "engine": {"kvCacheMemoryBytes": int(budgets[-1] * sides.MEBI)}}
     over = {}
     for variant in all_variants(VLLM):
-        lab = applied(VLLM, variant)
-        joined = sides.chart_values(*CHART, own, lambda name, lab=lab: lab.threshold("L1", name))  # type: ignore[misc]
-        uses = sides.uses(joined, lambda name, lab=lab: lab.threshold("L1", name))  # type: ignore[misc]
+        number = partial(applied(VLLM, variant).threshold, "L1")
+        uses = sides.uses(sides.chart_values(DEFAULTS, ON_CPU, own, number), number)
         over[variant.numbers["L1"]["budget_kv_mib"]] = [use.what for use in uses if use.used > use.given]
     assert over == {budget: [] if budget == budgets[-1] else ["MiB of KV cache"] for budget in budgets}

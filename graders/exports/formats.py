@@ -3,17 +3,20 @@
 Place: the plugin exports what it graded, `gpulab export` stored runs. Limits: text files; each is written whole.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from graders.errors import GraderError
 from graders.exports.classroom import classroom
+from graders.exports.classroom50 import classroom50
 from graders.exports.ctrf import ctrf
 from graders.exports.github import annotations
 from graders.exports.gradebook import gradebook
 from graders.exports.gradescope import gradescope
 from graders.exports.junit import junit
 from graders.exports.markdown import markdown
+from graders.exports.otter import otter
 from graders.exports.prairielearn import prairielearn
 from graders.exports.prometheus import prometheus
 from graders.record import write_whole
@@ -22,6 +25,7 @@ from graders.rubric import Verdict
 OF_ONE: Mapping[str, Callable[[Verdict], str]] = {
     "annotations": annotations,
     "classroom": classroom,
+    "classroom50": lambda verdict: classroom50(verdict, os.environ),
     "ctrf": ctrf,
     "gradescope": gradescope,
     "junit": junit,
@@ -32,7 +36,10 @@ OF_ONE: Mapping[str, Callable[[Verdict], str]] = {
 }
 """Formats of one run."""
 
-NAMES = tuple(sorted([*OF_ONE, "gradebook"]))
+OF_MANY: Mapping[str, Callable[[Sequence[tuple[str, Verdict]]], str]] = {"gradebook": gradebook, "otter": otter}
+"""Tables, with a row for each run."""
+
+NAMES = tuple(sorted([*OF_ONE, *OF_MANY]))
 
 
 class WrongExport(GraderError):
@@ -50,10 +57,13 @@ def export(name: str, runs: Sequence[tuple[str, Verdict]]) -> str:
         raise WrongExport(f"there is no format {name!r}; the formats are: {', '.join(NAMES)}")
     if not runs:
         raise WrongExport(f"asked to export as {name}, but no run was given; name the folder of one, as in results/")
-    if name == "gradebook":
-        return gradebook(runs)
+    if name in OF_MANY:
+        return OF_MANY[name](runs)
     if len(runs) > 1:
-        raise WrongExport(f"{name} tells of one run, {len(runs)} were given; export them one by one, or as gradebook")
+        raise WrongExport(
+            f"{name} tells of one run, {len(runs)} were given; export them one by one, or as one of: "
+            f"{', '.join(OF_MANY)}"
+        )
     return OF_ONE[name](runs[0][1])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from graders.errors import GraderError
 from graders.record import pretty
 from graders.rubric import CheckResult, Verdict
-from graders.told import final, plain, score, text_of
+from graders.told import final, plain, score, text_of, why_error
 
 
 class NotTheLearners(GraderError):
@@ -25,9 +25,8 @@ def gradescope(verdict: Verdict) -> str:
             staff can run again.
     """
     if verdict.status == "error":
-        why = verdict.reason or next(each.observed for each in verdict.checks if each.status == "error")
         raise NotTheLearners(
-            f"the run ended in an error that is not the learner's ({plain(why or 'no reason is known')}); no "
+            f"the run ended in an error that is not the learner's ({why_error(verdict)}); no "
             "results.json is written, which Gradescope shows as a failure of the autograder and not as a score; run it "
             "again"
         )
