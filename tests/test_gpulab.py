@@ -31,8 +31,8 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
 def test_an_unknown_lab_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     expected = "gpulab: there is no lab '99_none'; the labs are: 03_vllm\n"
-    for command in (["grade", "99_none"], ["start", "99_none"], ["up", "--lab", "99_none"]):
-        assert said(capsys, *command) == (2, expected)
+    for command in ("grade 99_none", "start 99_none", "up --lab 99_none", "prepare --lab 99_none"):
+        assert said(capsys, *command.split()) == (2, expected)
 
 
 @pytest.mark.parametrize("command", [["kubeconfig"], ["kubectl", "get", "pods"], ["helm", "list"]])
@@ -159,6 +159,12 @@ def test_a_killed_start_is_not_left_half_alive(machine: None, programs: Path, st
         "No cluster 'default' runs; what the last one left behind is removed.\n"
     )
     assert list((state / "gpulab" / "clusters").glob("[!.]*")) == []
+
+
+@pytest.mark.cluster
+def test_what_is_ready_is_not_made_again(programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpulab.main(["prepare"]) == 0
+    assert capsys.readouterr().out == "All is ready; `gpulab up` and `gpulab grade` start at once.\n"
 
 
 @pytest.mark.cluster
