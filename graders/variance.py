@@ -22,6 +22,8 @@ from graders.told import plain
 FORMAT = "gpulab/variance/v1"
 MEASURED = ("passed", "failed", "inconclusive")
 GIB = 2**30
+COLUMNS: Mapping[Status, int] = {"passed": 8, "failed": 8, "inconclusive": 14, "skipped": 9, "error": 7}
+"""Of the table of checks, with their widths."""
 
 
 class NothingToCompare(GraderError):
@@ -205,7 +207,8 @@ def render(found: Variance) -> str:
     ]
     if found.seconds:
         lines.append(f"took               {_spread(found.seconds)} s")
-    lines += ["", f"{'check':<26}{'passed':>9}{'failed':>8}{'unclear':>9}{'skipped':>9}{'error':>7}{'again':>7}  value"]
+    head = "".join(f"{name:>{width}}" for name, width in COLUMNS.items())
+    lines += ["", f"{'check':<26}{head}{'again':>7}  value"]
     lines += [_row(check) for check in found.checks]
     missed = [f"  {check.id}, {each}" for check in found.checks for each in check.missed]
     lines += ["", "where a check did not pass:", *missed] if missed else []
@@ -228,8 +231,7 @@ def _where(found: Variance) -> str:
 
 
 def _row(check: CheckVariance) -> str:
-    counts = [check.statuses.get(status, 0) for status in ("passed", "failed", "inconclusive", "skipped", "error")]
-    shown = "".join(f"{count:>{width}}" for count, width in zip(counts, (9, 8, 9, 9, 7), strict=True))
+    shown = "".join(f"{check.statuses.get(status, 0):>{width}}" for status, width in COLUMNS.items())
     value = f"{_spread(check.values)} {check.unit or ''}".rstrip() if check.values else "none"
     return f"{check.id:<26}{shown}{check.again:>7}  {value}"
 
