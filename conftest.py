@@ -5,11 +5,13 @@ gives each run a namespace of its own, and hands both to the grader's plugin and
 Limits: one cluster per session; it is started when a lab first asks for it, and ended if this session started it.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,10 +25,11 @@ from clusters.helm import Helm, ValuesRefused
 from clusters.process import foreign_settings
 from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
-from graders import signing
+from graders import signing, variants
 from graders.cluster_evidence import ClusterEvidence
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
+from graders.flags import add_flags
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
@@ -34,6 +37,7 @@ from graders.record import Record
 from graders.redact import is_secret_name
 from graders.rubric import ClusterFacts, ErrorClasses
 from graders.submission import submission_folder
+from graders.terms import Terms, terms_of
 
 ROOT = Path(__file__).resolve().parent
 CHARTS, LABS, RESULTS, WORK = ROOT / "charts", ROOT / "labs", ROOT / "results", ROOT / "work"
@@ -123,6 +127,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--export", action="append", default=[], metavar="FORMAT=FILE", help="write the run so as well")
     group.addoption("--sign", type=Path, metavar="KEY", help="private key that signs the run (or GPULAB_SIGNING_KEY)")
     group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
+    add_flags(group.addoption)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -147,10 +152,23 @@ def pytest_configure(config: pytest.Config) -> None:
         exports=_exports(config.option.export),
         secrets=[text for name, text in os.environ.items() if is_secret_name(name) and text[:1] != "/"],
         sign=_signer(config.option.sign or os.environ.get("GPULAB_SIGNING_KEY")),
+        tiers=config.option.hints,
+        terms=_terms(config.option),
     )
     config.pluginmanager.register(plugin, "gpulab")
     config.add_cleanup(display.clear)
     config.add_cleanup(use.end)
+
+
+def _terms(options: argparse.Namespace) -> Callable[[Lab], Terms]:
+    """On what terms a lab is graded; nothing that is started from here on inherits the course's secret."""
+    try:
+        secret = variants.secret_from(options.course_secret_file, os.environ)
+    except GraderError as error:
+        raise pytest.UsageError(str(error)) from error
+    os.environ.pop(variants.VARIABLE, None)
+    results = options.out.absolute()
+    return lambda lab: terms_of(lab, options, secret, now=datetime.now(UTC), results=results)
 
 
 def _exports(asked: Sequence[str]) -> list[tuple[str, Path]]:

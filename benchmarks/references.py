@@ -2,27 +2,25 @@
 
     python -m benchmarks.references [--runs 10] [--busy 0.5]
 
-Place: by hand; each grading takes four to five minutes, on a cluster of its own. Alone, every run must have all points;
-beside a process that wants a core some of the time, checks may be inconclusive, and none may fail. Exit status 1 when
-one did, or when a run ended with an error.
+Place: by hand; each grading takes four to five minutes, on a cluster of its own, and its runs are kept in
+results/references/, so that the figures grow over days. Alone, every run must have all points; beside a process that
+wants a core some of the time, checks may be inconclusive, and none may fail. Exit status 1 when one did, or when a run
+ended with an error. `gpulab grade --repeat` does the same for any submission.
 """
 
 import argparse
 import contextlib
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
+from commands.places import RESULTS
+from commands.repeat import graded, repeat
 from graders.process import ROOT, Child
 from graders.rubric import Verdict
-from tests.grading import Grading
 
 REFERENCE = ROOT / "tests" / "solutions" / "03_vllm"
-LONGEST = 1200.0
-"""Seconds for one grading, in which every check may have been measured twice."""
 PERIOD = 0.1
 """Seconds in which the other process works its share and sleeps for the rest."""
 WORK = """
@@ -36,43 +34,33 @@ while True:
 """
 
 
-def tell(verdict: Verdict) -> list[str]:
-    """What is worth telling of a run: its points, then each check that did not pass and why."""
-    missed = [each for each in verdict.checks if each.status != "passed"]
-    again = [each.id for each in verdict.checks if each.attempts > 1]
-    said = [f"{verdict.points}/{verdict.max_points}" + (f", measured twice: {', '.join(again)}" if again else "")]
-    return said + [f"    {each.status}: {each.id}: {each.observed or each.why}" for each in missed]
+def wrong(verdict: Verdict, *, busy: bool) -> bool:
+    """Whether the reference was graded as something that it is not."""
+    excused = {"passed", "inconclusive", "skipped"} if busy else {"passed"}
+    return any(check.status not in excused for check in verdict.checks)
 
 
 def main() -> int:
-    """Prints a line for each run, more where a check did not pass."""
+    """Prints a line for each run, more where a check did not pass, and what differs between all so far."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--busy", type=float, default=0.0, help="share of a core that another process uses")
     options = parser.parse_args()
-    whole = missed = wrong = 0
+    results = RESULTS / "references" / (f"busy-{options.busy:g}" if options.busy else "alone")
+    verdicts: list[Verdict] = []
+
+    def grade(lab: str, words: Sequence[str], results: Path) -> tuple[str, Verdict]:
+        name, verdict = graded(lab, words, results)
+        verdicts.append(verdict)
+        return name, verdict
+
     with tempfile.TemporaryDirectory(prefix="references-") as name, contextlib.ExitStack() as stack:
         if options.busy:
             argv = [sys.executable, "-c", WORK, str(options.busy), str(PERIOD)]
             stack.enter_context(Child(argv, log=Path(name) / "busy.log"))
-        for number in range(1, options.runs + 1):
-            begun, place = time.monotonic(), Path(name) / str(number)
-            place.mkdir()
-            grading = Grading(REFERENCE, place)
-            try:
-                grading.child.wait(LONGEST)
-            finally:
-                grading.child.stop()
-            verdict = msgspec.convert(grading.verdict(), Verdict)
-            print(f"run {number}, {time.monotonic() - begun:.0f} s: " + "\n".join(tell(verdict)), flush=True)
-            statuses = {each.status for each in verdict.checks}
-            whole += statuses == {"passed"}
-            missed += "inconclusive" in statuses
-            wrong += bool(statuses - {"passed", "inconclusive", "skipped"})
-    print(
-        f"{options.runs} runs: {whole} with all points, {missed} with an inconclusive check, {wrong} failed or broken"
-    )
-    return 1 if wrong or (missed and not options.busy) else 0
+        words = ["--name=references", f"--submission={REFERENCE}"]
+        repeat("03_vllm", words, results=results, times=options.runs, grade=grade)
+    return 1 if any(wrong(verdict, busy=bool(options.busy)) for verdict in verdicts) else 0
 
 
 if __name__ == "__main__":

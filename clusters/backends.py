@@ -107,16 +107,13 @@ def launch(
         ClusterError: as the backend's `start`.
     """
     _known(backend)
-    from clusters.embedded import additions, build, checks, doctor, prepare
+    from clusters.embedded import additions, checks, doctor
     from clusters.embedded import backend as embedded
 
     checks.check(spec, port)
     added = additions.read([*own_images, *additions.in_folder(places.own_images(env))])
     doctor.require()
-    cache = places.cache(env)
-    programs = build.programs(cache, env, progress)
-    machine = prepare.Machine(gpus=lambda: embedded.traits(spec).gpus == "real")
-    list_file = prepare.prepare(additions.others(images, added), cache, env, progress, machine=machine)
+    programs, list_file = _made(spec, additions.others(images, added), env, progress)
     return embedded.start(
         name,
         spec,
@@ -128,6 +125,16 @@ def launch(
         port=port,
         detached=detached,
     )
+
+
+def make(backend: str, spec: ClusterSpec, images: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
+    """Makes what a cluster needs, into the cache, and starts nothing: where a machine's image or its cache is filled.
+
+    Raises:
+        MachineError: a program or an image cannot be made here.
+    """
+    _known(backend)
+    _made(spec, images, env, progress)
 
 
 def prepare(cluster: Cluster, images: Sequence[str], *, env: Mapping[str, str], progress: Progress) -> None:
@@ -173,6 +180,17 @@ def elastic(cluster: Cluster) -> ElasticNodes:
     if isinstance(cluster, ElasticNodes):
         return cluster
     raise SpecError(f"the nodes of the cluster {cluster.name!r} cannot be changed; the embedded cluster's can")
+
+
+def _made(spec: ClusterSpec, images: Sequence[str], env: Mapping[str, str], progress: Progress) -> tuple[Path, Path]:
+    """The folder of programs and the list of images, made where they were not yet."""
+    from clusters.embedded import backend as embedded
+    from clusters.embedded import build, prepare
+
+    cache = places.cache(env)
+    programs = build.programs(cache, env, progress)
+    machine = prepare.Machine(gpus=lambda: embedded.traits(spec).gpus == "real")
+    return programs, prepare.prepare(images, cache, env, progress, machine=machine)
 
 
 def _known(backend: str) -> None:

@@ -1,4 +1,4 @@
-"""`gpulab up`, `down`, `status`, `kubeconfig`, `node`, `doctor`, and the two clients: clusters, without labs' checks.
+"""`gpulab up`, `prepare`, `down`, `status`, `kubeconfig`, `node`, `doctor`, kubectl and helm: clusters, without checks.
 
 Place: `gpulab.py` adds these to its parser. Limits: clusters come from `clusters.backends`, whichever it is.
 """
@@ -24,6 +24,8 @@ def add(commands: Commands) -> None:
     up.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     up.add_argument("--port", type=int, default=0, help="port of the API server on 127.0.0.1 (default: a free one)")
     up.add_argument("--timings", action="store_true", help="say where the time of the start went")
+    prepare = add_command(commands, "prepare", run_prepare, "make what clusters need, into the cache, and start none")
+    prepare.add_argument("--lab", help="for the cluster that this lab describes, with its images")
     down = add_command(commands, "down", run_down, "end the running cluster and all that is in it")
     add_cluster_flags(down)
     status = add_command(commands, "status", run_status, "say whether a cluster runs, and what is in it")
@@ -132,6 +134,15 @@ def run_up(options: argparse.Namespace) -> int:
     print(f"The cluster {cluster.name!r} runs with {len(wanted.nodes)} nodes. For your own kubectl, helm or k9s:")
     print(f"  export KUBECONFIG={cluster.kubeconfig}")
     print(f"End it with `{_down(name)}`.")
+    return 0
+
+
+def run_prepare(options: argparse.Namespace) -> int:
+    """Fills the cache."""
+    wanted, images = lab_cluster(options.lab) if options.lab else (spec.read(backends.DEFAULT_SPEC), ())
+    with Display(sys.stderr) as display:
+        backends.make("embedded", wanted, images, env=os.environ, progress=display)
+    print("All is ready; `gpulab up` and `gpulab grade` start at once.")
     return 0
 
 

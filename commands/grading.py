@@ -6,19 +6,26 @@ Place: `gpulab.py` adds these to its parser. Limits: grading is pytest on the la
 import argparse
 import os
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from clusters import backends
 from clusters.api import ClusterError
+from commands.course import drawn
 from commands.places import LABS, RESULTS, ROOT, WORK, Commands, add_cluster_flags, add_command
+from graders.flags import add_flags, add_student_flags, count_of_runs, words_of
 
-FORMATS = "annotations, classroom, ctrf, gradebook, gradescope, junit, markdown, prairielearn, prometheus or summary"
+FORMATS = (
+    "annotations, classroom, classroom50, ctrf, gradebook, gradescope, junit, markdown, otter, prairielearn, "
+    "prometheus or summary"
+)
 
 
 def add(commands: Commands) -> None:
     """Adds them."""
     start = add_command(commands, "start", run_start, "copy a lab's starter files to work/, to be edited")
     start.add_argument("lab")
+    add_student_flags(start.add_argument)
     grade = add_command(commands, "grade", run_grade, "grade a submission; exit status 0 only on full marks")
     grade.add_argument("lab")
     add_cluster_flags(grade)
@@ -29,6 +36,10 @@ def add(commands: Commands) -> None:
     grade.add_argument(
         "--sign", type=Path, metavar="KEY", help="private key that signs the run (or GPULAB_SIGNING_KEY)"
     )
+    add_flags(grade.add_argument)
+    grade.add_argument(
+        "--repeat", type=count_of_runs, metavar="N", help="grade N times and tell how much the runs differ"
+    )
     export = add_command(commands, "export", run_export, "write runs as course systems, CI or monitoring read them")
     export.add_argument("format", metavar="FORMAT", help=FORMATS)
     export.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: the newest in results/)")
@@ -37,10 +48,24 @@ def add(commands: Commands) -> None:
 
 def run_start(options: argparse.Namespace) -> int:
     """Copies starter/ to work/LAB."""
+    told = numbers_told(options) if options.student else []
     target = copy_starter(options.lab, WORK)
     lab = target.name
     print(f"Your files are in {target}. Read labs/{lab}/README.md, edit them, then: gpulab grade {lab}")
+    print("".join(f"{line}\n" for line in told), end="")
     return 0
+
+
+def numbers_told(options: argparse.Namespace) -> list[str]:
+    """Lines on a student's numbers for a lab, by level; raises WrongVariant where they cannot be drawn."""
+    from graders import variants
+
+    lab, variant = drawn(options)
+    lines = [f"Numbers of {variant.student} that are not those of the README:"]
+    for level in variant.numbers:
+        changed = variants.changes(lab, variant, level)
+        lines += [f"  {level}: {change}" for change in changed] or [f"  {level}: none"]
+    return lines
 
 
 def copy_starter(name: str, work: Path) -> Path:
@@ -64,26 +89,47 @@ def run_grade(options: argparse.Namespace) -> int:
     """Grades with pytest, as `pytest labs/LAB` does."""
     import pytest
 
+    from graders import variants
     from graders.lab import Lab
+    from graders.terms import terms_of
 
     lab = Lab.find(LABS, options.lab)
+    secret = variants.secret_from(options.course_secret_file, os.environ)
+    # What is wrong with them is said before pytest starts.
+    terms_of(lab, options, secret, now=datetime.now(UTC), results=options.out or RESULTS)
+    if options.repeat is not None:
+        return _repeat(options, lab.name)
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
     words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
-    words.append(f"--cluster={options.cluster}")
-    if options.name:
-        words.append(f"--name={options.name}")
-    if options.submission:
-        words.append(f"--submission={options.submission}")
-    words += [f"--images={file}" for file in options.images]
-    if options.out:
-        words.append(f"--out={options.out}")
-    if options.sign:
-        words.append(f"--sign={options.sign}")
+    words += _flags(options)
+    words += [f"--out={options.out}"] if options.out else []
     words += [f"--export={each}" for each in options.export]
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    return int(pytest.main(words))
+    status = int(pytest.main(words))
+    return 2 if status == pytest.ExitCode.USAGE_ERROR else status
+
+
+def _flags(options: argparse.Namespace) -> list[str]:
+    """The flags that each grading of a row has, as words for `gpulab grade` or pytest, which take the same."""
+    words = [f"--cluster={options.cluster}"]
+    words += [f"--name={options.name}"] if options.name else []
+    words += [f"--submission={options.submission}"] if options.submission else []
+    words += [f"--images={file}" for file in options.images]
+    words += [f"--sign={options.sign}"] if options.sign else []
+    return words + words_of(options)
+
+
+def _repeat(options: argparse.Namespace, lab: str) -> int:
+    from commands.repeat import repeat
+    from graders.exports.formats import WrongExport
+
+    if options.export:
+        raise WrongExport(
+            "asked to export each of several runs to one file (--export with --repeat); use `gpulab export` afterwards"
+        )
+    return repeat(lab, _flags(options), results=(options.out or RESULTS).absolute(), times=options.repeat)
 
 
 def run_export(options: argparse.Namespace) -> int:

@@ -136,6 +136,8 @@ class Check:
     def measure(self, take: Callable[[int], Facts | Finding], *, retries: int = 1) -> Finding:
         """Measures by `take(1)`, and again, at most `retries` times, while the finding is inconclusive.
 
+        No try has the number of an earlier one, of which evidence may be left.
+
         `take` returns facts, which the lab's judge of this check judges, or a finding of its own. Each try is kept in
         the record. Returns only when the check passed; otherwise it ends the test as failed. What `take` raises is
         passed on.
@@ -146,7 +148,8 @@ class Check:
         """
         if self.finding is not None:
             raise HarnessError(f"the check {self.spec.id!r} was measured twice; call check.measure once")
-        for number in range(1, retries + 2):
+        before = self.attempts  # of a try that the infrastructure broke
+        for number in range(before + 1, before + retries + 2):
             self.attempts = number
             used = self.run.beside.begin()
             attempt = self._judged(number, take(number))

@@ -61,7 +61,11 @@ class SubmissionRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """lab.toml: `minutes` is how long a learner should plan, `thresholds` are numbers by level and name."""
+    """lab.toml: `minutes` is how long a learner should plan, `thresholds` are numbers by level and name.
+
+    `variants` are thresholds that may differ between students, by level and the name of a group: each of its choices
+    gives all the thresholds of that group, and is as hard as any other.
+    """
 
     title: str
     summary: str
@@ -70,6 +74,7 @@ class LabFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     checks: tuple[CheckSpec, ...]
     needs: Needs = Needs()
     thresholds: dict[Level, dict[str, float]] = {}
+    variants: dict[Level, dict[str, tuple[dict[str, float], ...]]] = {}
 
 
 class Lab(LabFile, frozen=True, kw_only=True):
@@ -152,7 +157,26 @@ def mistake_in(lab: LabFile) -> str | None:
             return f"the check {check.id!r} {mistake}"
     if (points := sum(check.points for check in lab.checks)) != 100:
         return f"the points of the checks sum to {points}, not 100"
-    return _mistake_in_rules(lab.submission)
+    return _mistake_in_rules(lab.submission) or _mistake_in_variants(lab)
+
+
+def _mistake_in_variants(lab: LabFile) -> str | None:
+    for level, groups in lab.variants.items():
+        own, seen = lab.thresholds.get(level, {}), set[str]()
+        for group, choices in groups.items():
+            where = f"the variants {group!r} at {level}"
+            names = choices[0].keys() if choices else set()
+            if strange := [name for name in names if name not in own or name in seen]:
+                why = "another group gives, too" if strange[0] in seen else f"[thresholds.{level}] does not have"
+                return f"{where} give {strange[0]!r}, which {why}"
+            if any(choice.keys() != names for choice in choices):
+                return f"{where} do not all give the same thresholds"
+            if len(choices) < 2 or any(choices.count(choice) > 1 for choice in choices):
+                return f"{where} are not at least two that differ"
+            if {name: own[name] for name in names} not in choices:
+                return f"{where} lack what [thresholds.{level}] says itself"
+            seen |= names
+    return None
 
 
 def _mistake_in_check(check: CheckSpec, above: list[str]) -> str | None:

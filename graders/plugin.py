@@ -9,6 +9,7 @@ A check is judged by the finding it measured and the exception that ended it, ne
 
 import inspect
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from graders.lab import Lab
 from graders.machine import Machine
 from graders.record import NotWritten, Record, run_id
 from graders.report import render_scorecard
+from graders.retry import PAUSE_SECONDS, Retry
 from graders.rubric import (
     CheckResult,
     ClusterFacts,
@@ -39,6 +41,8 @@ from graders.rubric import (
     skipped_for,
 )
 from graders.submission import Submission, read_submission
+from graders.terms import Terms
+from graders.variants import applied
 
 INTERRUPTED = "the run was interrupted"
 
@@ -64,6 +68,8 @@ class Plugin:
         secrets: values that are redacted wherever a run would keep them.
         sign: makes a signature of a run's manifest; None for none.
         tiers: how many tiers of a hint are shown.
+        terms: on what terms a lab is graded.
+        pause: waits before what the infrastructure broke is tried again.
         now: the time, with its zone.
         token: a few random characters for the name of a run.
     """
@@ -84,6 +90,8 @@ class Plugin:
         secrets: Sequence[str] = (),
         sign: Callable[[bytes], bytes] | None = None,
         tiers: int = 1,
+        terms: Callable[[Lab], Terms] = lambda _: Terms(),
+        pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token: Callable[[], str] = lambda: secrets.token_hex(3),
     ) -> None:
@@ -91,8 +99,16 @@ class Plugin:
         self._machine, self._version, self._errors = machine, version, errors
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
         self._others = others
+        self._terms = terms
         self._exports, self._unexported = exports, list[str]()
         self._secrets, self._sign = secrets, sign
+        self._retry = Retry(
+            check_of=lambda item: item.stash.get(_CHECK, None),
+            run_of=lambda config, path: config.stash.get(RUNS, {}).get(path),
+            is_infrastructure=lambda error: fault_of(error, errors) == "infrastructure",
+            alive=alive,
+            pause=pause,
+        )
         self._found: dict[Path, Lab] = {}
         self._interrupted = False
 
@@ -105,8 +121,9 @@ class Plugin:
         return found
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Has pytest load the fixtures that last for a lab's whole test file."""
+        """Has pytest load the fixtures that last for a lab's whole test file, and what tries things again."""
         config.pluginmanager.register(fixtures, "gpulab-fixtures")
+        config.pluginmanager.register(self._retry, "gpulab-retry")
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Keeps pytest from importing anything in a lab's folder but its own test file."""
@@ -254,6 +271,11 @@ class Plugin:
                 self._unexported.append(str(error))
 
     def _begin(self, lab: Lab) -> LabRun:
+        try:
+            terms = self._terms(lab)
+            lab = applied(lab, terms.variant) if terms.variant else lab
+        except GraderError as error:
+            raise pytest.UsageError(str(error)) from error
         submission: Submission | SubmissionError
         try:
             submission = read_submission(self._submission(lab.name), lab)
@@ -267,6 +289,8 @@ class Plugin:
             grader_version=self._version,
             submission=submission.digest if isinstance(submission, Submission) else None,
             started=now,
+            hint_tiers=self._tiers,
+            **msgspec.structs.asdict(terms),
         )
         folder = self._results / lab.name / run_id(now, self._token())
         try:

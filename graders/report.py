@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graders.rubric import CheckResult, Status, Verdict
-from graders.told import plain, score, told, where_graded
+from graders.told import plain, score, told, where_graded, whose
 
 _STYLES: dict[Status, str] = {
     "passed": "bold green",
@@ -58,6 +58,8 @@ def _page(verdict: Verdict, place: Path) -> Iterator[RenderableType]:
     if verdict.reason:
         yield _words(verdict.reason)
     yield _words(where_graded(verdict))
+    if student := whose(verdict):
+        yield _words(student)
     yield Text()
     yield _words("verdict, with evidence beside it:")
     yield _words(str(place))

@@ -29,6 +29,7 @@ from graders.rubric import (
     skipped_for,
     unjudged,
 )
+from graders.variants import applied
 
 READ = ("run.jsonl", "verdict.json")
 AGAIN = "grade the submission again"
@@ -117,11 +118,14 @@ def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:
 
     Raises:
         Refused: the run is of another lab, or it kept no facts that these judges read.
+        WrongVariant: it was graded with numbers of a student's own that the lab does not offer any more.
         HarnessError: a judge asks for a threshold that lab.toml does not have, or names a hint that is not there.
     """
     then = run.verdict
     if then.lab != lab.name:
         raise Refused(f"{run.folder} is a run of the lab {then.lab!r}, and {lab.folder} holds the lab {lab.name!r}")
+    if then.variant:
+        lab = applied(lab, then.variant)
     before = {check.id: check for check in then.checks}
     finished: dict[str, CheckResult] = {}
     why: dict[str, tuple[str, ...]] = {}
@@ -188,8 +192,7 @@ def _rejudged(
     )
     if not differs and finding.verdict != attempt.finding.verdict:
         differs = ("no number differs; the lab judges otherwise",)
-    tiers = max((check.hint.count("\n") + 1 for check in run.verdict.checks if check.hint), default=1)
-    return result_of(spec, finding, why=old.why, attempts=old.attempts, tiers=tiers), differs
+    return result_of(spec, finding, why=old.why, attempts=old.attempts, tiers=run.verdict.hint_tiers), differs
 
 
 def _readable(run: Stored, lab: Lab, spec: CheckSpec, judge: Judge[Any] | None) -> Attempt:

@@ -14,8 +14,10 @@ import msgspec
 from graders import stats
 from graders.errors import HarnessError, InfrastructureError, SubmissionError
 from graders.lab import CheckSpec, Lab, Level
+from graders.lateness import Lateness
 from graders.machine import Machine
 from graders.record import pretty, write_whole
+from graders.variants import Variant
 
 SCHEMA = "gpulab/verdict/v1"
 UNFINISHED = "the run did not finish"
@@ -85,10 +87,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a check ended.
 
-    `why` is the sentence a learner reads about it; `hint` the tiers shown, one a line; `attempts` how often it was
-    measured; `error_class` whose fault a failure or an error is, None otherwise; `seconds` how long its test took,
-    None where it has not ended; `hidden` whether lab.toml keeps it from learners where the course's system can. The
-    rest is as in `Finding`.
+    `why` is the sentence a learner reads about it; `hint` the tiers shown, one a line, and `hint_tiers` how many they
+    are; `attempts` how often it was measured; `error_class` whose fault a failure or an error is, None otherwise;
+    `seconds` how long its test took, None where it has not ended; `hidden` whether lab.toml keeps it from learners
+    where the course's system can. The rest is as in `Finding`.
     """
 
     id: str
@@ -107,6 +109,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     why: str | None = None
     attempts: int = 0
+    hint_tiers: int = 0
     error_class: ErrorClass | None = None
     seconds: float | None = None
     hidden: bool = False
@@ -121,7 +124,7 @@ class ClusterFacts(msgspec.Struct, frozen=True):
 
 
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run before its first check."""
+    """What is known of a run before its first check; see `Verdict`."""
 
     lab: str
     title: str
@@ -129,13 +132,23 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     grader_version: str
     submission: str | None
     started: datetime
+    hint_tiers: int = 1
+    student: str | None = None
+    variant: Variant | None = None
+    submitted: datetime | None = None
+    attempt: int | None = None
+    late: Lateness | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """A run's outcome, as verdict.json holds it.
 
     `simulated` names what is simulated, and is None, like `level` and `traits`, while no cluster was seen; `submission`
-    is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC.
+    is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC;
+    `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is, and `variant` with which
+    numbers, where they are not the lab's own; `submitted` when it was handed in, where that was said; `attempt` which
+    of the student's it is among those that count, where they are limited; `late` how late, where there is a deadline,
+    and `final_points` what is left of `points` then.
     """
 
     schema: str = SCHEMA
@@ -154,11 +167,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     ended: datetime | None
     traits: Mapping[str, Any] | None
     checks: tuple[CheckResult, ...]
+    hint_tiers: int = 1
+    student: str | None = None
+    variant: Variant | None = None
+    submitted: datetime | None = None
+    attempt: int | None = None
+    late: Lateness | None = None
+    final_points: float | None = None
 
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:
     """The result that a finding stands for, with the first `tiers` tiers of its hint."""
     passed = finding.verdict == "passed"
+    shown = () if passed or finding.hint is None else check.hints[finding.hint][:tiers]
     facts = {name: getattr(finding, name) for name in Finding.__struct_fields__ if name not in ("verdict", "hint")}
     return CheckResult(
         id=check.id,
@@ -166,9 +187,10 @@ def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: 
         status=finding.verdict,
         points=check.points if passed else 0,
         max_points=check.points,
-        hint=None if passed or finding.hint is None else "\n".join(check.hints[finding.hint][:tiers]) or None,
+        hint="\n".join(shown) or None,
         why=why,
         attempts=attempts,
+        hint_tiers=len(shown),
         error_class="learner" if finding.verdict == "failed" else None,
         hidden=check.hidden,
         **facts,
@@ -280,12 +302,14 @@ def judge(
         ended: when it ended, or None while it runs.
     """
     checks = tuple(finished.get(check.id) or ended_by(check, "harness", absent) for check in lab.checks)
+    points = sum(check.points for check in checks)
     return Verdict(
         **{name: getattr(header, name) for name in RunHeader.__struct_fields__},
         level=cluster.level if cluster else None,
         simulated=cluster.simulated if cluster else None,
         traits=cluster.traits if cluster else None,
-        points=sum(check.points for check in checks),
+        points=points,
+        final_points=header.late.left_of(points) if header.late else None,
         max_points=sum(check.max_points for check in checks),
         status="error" if reason else decide(checks),
         reason=reason,

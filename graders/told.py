@@ -40,8 +40,23 @@ def _observed(check: CheckResult) -> str | None:
 
 
 def score(verdict: Verdict) -> str:
-    """The points of a run and its status."""
-    return f"{verdict.points}/{verdict.max_points} {verdict.status}"
+    """The points of a run and its status, and what lateness leaves of them."""
+    told = f"{verdict.points}/{verdict.max_points} {verdict.status}"
+    if verdict.late is None or not verdict.late.days:
+        return told
+    days = f"{verdict.late.days} day{'s' if verdict.late.days > 1 else ''}"
+    return f"{told}; {days} late takes {verdict.late.percent:g}% and leaves {verdict.final_points:g}"
+
+
+def why_error(verdict: Verdict) -> str:
+    """What a run that is an error died of, as far as it is known."""
+    checks = (each.observed for each in verdict.checks if each.status == "error")
+    return plain(verdict.reason or next(checks, None) or "no reason is known")
+
+
+def final(verdict: Verdict) -> float:
+    """The points that count: what lateness leaves, or all."""
+    return verdict.points if verdict.final_points is None else verdict.final_points
 
 
 def where_graded(verdict: Verdict) -> str:
@@ -49,6 +64,16 @@ def where_graded(verdict: Verdict) -> str:
     if verdict.level is None or verdict.simulated is None:
         return "no cluster was seen, so what is simulated is not known"
     return f"level {verdict.level}; simulated: {', '.join(verdict.simulated) or 'nothing'}"
+
+
+def whose(verdict: Verdict) -> str | None:
+    """Whose run it is, and with which numbers where they are not everybody's."""
+    if verdict.student is None:
+        return None
+    numbers = verdict.variant.numbers.get(verdict.level, {}) if verdict.variant and verdict.level else {}
+    drawn = ", ".join(f"{name} = {number:g}" for name, number in numbers.items())
+    attempt = f", attempt {verdict.attempt}" if verdict.attempt else ""
+    return f"student {verdict.student}{attempt}" + (f"; numbers: {drawn}" if drawn else "")
 
 
 def plain(text: str) -> str:

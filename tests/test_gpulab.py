@@ -31,8 +31,8 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
 def test_an_unknown_lab_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     expected = "gpulab: there is no lab '99_none'; the labs are: 03_vllm\n"
-    for command in (["grade", "99_none"], ["start", "99_none"], ["up", "--lab", "99_none"]):
-        assert said(capsys, *command) == (2, expected)
+    for command in ("grade 99_none", "start 99_none", "up --lab 99_none", "prepare --lab 99_none"):
+        assert said(capsys, *command.split()) == (2, expected)
 
 
 @pytest.mark.parametrize("command", [["kubeconfig"], ["kubectl", "get", "pods"], ["helm", "list"]])
@@ -99,6 +99,42 @@ def test_starting_copies_the_starter_once(tmp_path: Path, capsys: pytest.Capture
     assert str(caught.value) == (f"{tmp_path / '03_vllm'} is there already; edit it, or move it away to start again")
 
 
+def test_a_students_numbers_are_told_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grading, "WORK", tmp_path)
+    monkeypatch.setenv("GPULAB_COURSE_SECRET", "the secret of these tests")
+    assert gpulab.main(["start", "03_vllm", "--student", "alice"]) == 0
+    told = capsys.readouterr().out
+    assert "Numbers of alice that are not those of the README:\n  L1: " in told
+    assert gpulab.main(["variant", "03_vllm", "--student", "alice"]) == 0
+    written = capsys.readouterr().out
+    assert gpulab.main(["variant", "03_vllm", "--student", "alice", "--out", str(tmp_path / "alice.json")]) == 0
+    assert (tmp_path / "alice.json").read_text() == written
+    assert "the secret of these tests" not in told + written
+
+
+def test_what_lacks_for_a_students_numbers_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GPULAB_COURSE_SECRET", raising=False)
+    monkeypatch.setattr(grading, "WORK", tmp_path)
+    needs = (
+        "gpulab: 03_vllm has other numbers for each student, and those of 'alice' need the course's secret; give "
+        "--course-secret-file FILE, set GPULAB_COURSE_SECRET, give the numbers themselves (--variant FILE), or ask for "
+        "the lab's own (--no-variants)\n"
+    )
+    assert said(capsys, "grade", "03_vllm", "--student", "alice") == (2, needs)
+    both = (
+        "gpulab: a student's numbers are drawn from an id and the course's secret; give both: --student ID and "
+        "--course-secret-file FILE (or GPULAB_COURSE_SECRET)\n"
+    )
+    assert said(capsys, "variant", "03_vllm", "--student", "alice") == (2, both)
+    assert said(capsys, "start", "03_vllm", "--student", "alice") == (2, both)
+    assert said(capsys, "variant", "03_vllm") == (2, both)
+    assert not (tmp_path / "03_vllm").exists()
+
+
 @pytest.mark.cluster
 def test_ctrl_c_while_a_cluster_starts_leaves_nothing(machine: None, programs: Path, state: Path) -> None:
     log = state / "up.log"
@@ -123,6 +159,12 @@ def test_a_killed_start_is_not_left_half_alive(machine: None, programs: Path, st
         "No cluster 'default' runs; what the last one left behind is removed.\n"
     )
     assert list((state / "gpulab" / "clusters").glob("[!.]*")) == []
+
+
+@pytest.mark.cluster
+def test_what_is_ready_is_not_made_again(programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpulab.main(["prepare"]) == 0
+    assert capsys.readouterr().out == "All is ready; `gpulab up` and `gpulab grade` start at once.\n"
 
 
 @pytest.mark.cluster

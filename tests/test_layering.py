@@ -24,8 +24,6 @@ LAYERS = (
         "redact",
         "lines",
         "signing",
-    ),
-    (
         "record",
         "stored",
         "pod_watch",
@@ -37,6 +35,8 @@ LAYERS = (
         "pods",
         "allowance",
         "knee",
+        "variants",
+        "lateness",
     ),
     (
         "http1",
@@ -70,7 +70,7 @@ LAYERS = (
         "beside",
         "judging",
     ),
-    ("report", "exports", "check", "fixtures", "rescore", "audit"),
+    ("report", "exports", "check", "fixtures", "rescore", "audit", "retry", "attempts", "variance", "terms", "flags"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")

@@ -123,7 +123,7 @@ def test_what_cannot_be_exported_is_said_before_anything_is_read(
     run = measured(session, "3.0")
     shutil.copytree(run, run.with_name("other"))
     assert rescored(capsys, run.parent, "--export", "junit=report.xml") == (
-        2, "", "gpulab: junit tells of one run, 2 were given; export them one by one, or as gradebook\n",
+        2, "", "gpulab: junit tells of one run, 2 were given; export them one by one, or as one of: gradebook, otter\n",
     )  # fmt: skip
     assert rescored(capsys, run, "--export", "grades.csv")[2].startswith("gpulab: 'grades.csv' is not FORMAT=FILE; ")
 

@@ -3,17 +3,20 @@
 Place: the plugin exports what it graded, `gpulab export` stored runs. Limits: text files; each is written whole.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from graders.errors import GraderError
 from graders.exports.classroom import classroom
+from graders.exports.classroom50 import classroom50
 from graders.exports.ctrf import ctrf
 from graders.exports.github import annotations
 from graders.exports.gradebook import gradebook
 from graders.exports.gradescope import gradescope
 from graders.exports.junit import junit
 from graders.exports.markdown import markdown
+from graders.exports.otter import otter
 from graders.exports.prairielearn import prairielearn
 from graders.exports.prometheus import prometheus
 from graders.record import write_whole
@@ -22,6 +25,7 @@ from graders.rubric import Verdict
 OF_ONE: Mapping[str, Callable[[Verdict], str]] = {
     "annotations": annotations,
     "classroom": classroom,
+    "classroom50": lambda verdict: classroom50(verdict, os.environ),
     "ctrf": ctrf,
     "gradescope": gradescope,
     "junit": junit,
@@ -32,7 +36,10 @@ OF_ONE: Mapping[str, Callable[[Verdict], str]] = {
 }
 """Formats of one run."""
 
-NAMES = tuple(sorted([*OF_ONE, "gradebook"]))
+OF_MANY: Mapping[str, Callable[[Sequence[tuple[str, Verdict]]], str]] = {"gradebook": gradebook, "otter": otter}
+"""Tables, with a row for each run."""
+
+NAMES = tuple(sorted([*OF_ONE, *OF_MANY]))
 
 
 class WrongExport(GraderError):
@@ -51,13 +58,15 @@ def export(name: str, runs: Sequence[tuple[str, Verdict]]) -> str:
     if not runs:
         raise WrongExport(f"asked to export as {name}, but no run was given; name the folder of one, as in results/")
     refuse_several(name, len(runs))
-    return gradebook(runs) if name == "gradebook" else OF_ONE[name](runs[0][1])
+    return OF_MANY[name](runs) if name in OF_MANY else OF_ONE[name](runs[0][1])
 
 
 def refuse_several(name: str, count: int) -> None:
     """Raises WrongExport when a format of one run is to tell of several."""
     if count > 1 and name in OF_ONE:
-        raise WrongExport(f"{name} tells of one run, {count} were given; export them one by one, or as gradebook")
+        raise WrongExport(
+            f"{name} tells of one run, {count} were given; export them one by one, or as one of: {', '.join(OF_MANY)}"
+        )
 
 
 def wanted(text: str) -> tuple[str, Path]:

@@ -1,7 +1,8 @@
 """Gradescope's results.json (gradescope-autograders.readthedocs.io, "Autograder Specifications").
 
 Place: `formats` lists it; a Gradescope autograder writes it to /autograder/results/results.json. Limits: Gradescope
-knows passed and failed only; every other status stands in the text and in `extra_data`.
+knows passed and failed only; every other status stands in the text and in `extra_data`. Its score is what lateness
+leaves, and overrides the sum of its tests.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from graders.errors import GraderError
 from graders.record import pretty
 from graders.rubric import CheckResult, Verdict
-from graders.told import plain, score, text_of
+from graders.told import final, plain, score, text_of, why_error
 
 
 class NotTheLearners(GraderError):
@@ -24,15 +25,14 @@ def gradescope(verdict: Verdict) -> str:
             staff can run again.
     """
     if verdict.status == "error":
-        why = verdict.reason or next(each.observed for each in verdict.checks if each.status == "error")
         raise NotTheLearners(
-            f"the run ended in an error that is not the learner's ({plain(why or 'no reason is known')}); no "
+            f"the run ended in an error that is not the learner's ({why_error(verdict)}); no "
             "results.json is written, which Gradescope shows as a failure of the autograder and not as a score; run it "
             "again"
         )
     seconds = (verdict.ended - verdict.started).total_seconds() if verdict.ended else None
     results = {
-        "score": verdict.points,
+        "score": final(verdict),
         "execution_time": seconds,
         "output": f"{verdict.title}: {score(verdict)}",
         "output_format": "text",

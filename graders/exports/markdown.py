@@ -7,7 +7,7 @@ import html
 import re
 
 from graders.rubric import CheckResult, Status, Verdict
-from graders.told import plain, score, told, where_graded
+from graders.told import plain, score, told, where_graded, whose
 
 _SIGN: dict[Status, str] = {"passed": "✅", "failed": "❌", "inconclusive": "❓", "skipped": "⏭️", "error": "⚠️"}
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
@@ -15,7 +15,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
 
 def markdown(verdict: Verdict) -> str:
     """The text."""
-    where = where_graded(verdict)
+    where, student = where_graded(verdict), whose(verdict)
     lines = [
         f"## {_cell(f'{verdict.lab}: {verdict.title}')}",
         "",
@@ -27,6 +27,7 @@ def markdown(verdict: Verdict) -> str:
         *map(_row, verdict.checks),
         "",
         f"{where[0].upper()}{where[1:]}.",
+        *(["", _cell(f"{student[0].upper()}{student[1:]}.")] if student else []),
     ]
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from graders.record import pretty
 from graders.rubric import CheckResult, Verdict
-from graders.told import plain, score, text_of
+from graders.told import final, plain, score, text_of
 
 
 def prairielearn(verdict: Verdict) -> str:
@@ -20,7 +20,7 @@ def prairielearn(verdict: Verdict) -> str:
         "tests": [_test(check) for check in verdict.checks],
     }
     if verdict.status != "error":
-        results["score"] = verdict.points / verdict.max_points if verdict.max_points else 0.0
+        results["score"] = final(verdict) / verdict.max_points if verdict.max_points else 0.0
     return pretty(results).decode() + "\n"
 
 

@@ -1,157 +1,47 @@
-"""Every format, whole or held to its published schema, and what is refused.
+"""Every format, whole or held to what reads it, and what is refused."""
 
-ctrf-schema-0.0.json is of the npm package ctrf 0.3.0, junit-10.xsd of pytest 9.2.0 (from Jenkins' xUnit plugin); both
-are under the MIT licence. Gradescope, PrairieLearn and GitHub Classroom publish words and code, no schema: the types
-below say what they ask for.
-"""
-
-import base64
 import csv
 import io
 import json
-from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
 
-import jsonschema
 import msgspec
 import pytest
-import xmlschema
-from junitparser import JUnitXml, TestCase
 from prometheus_client.parser import text_string_to_metric_families
 
 import gpulab
 from commands import grading
 from graders.errors import GraderError
 from graders.exports import formats
+from graders.exports.classroom50 import classroom50
 from graders.exports.github import annotations
 from graders.exports.gradebook import gradebook
 from graders.exports.gradescope import gradescope
 from graders.exports.markdown import markdown
+from graders.exports.otter import otter
+from graders.lateness import Lateness
 from graders.rubric import Verdict, write_verdict
+from tests.exports.consumers import (
+    RUNNER,
+    TOTALS,
+    Classroom50Result,
+    GradescopeResults,
+    PrairieLearnResults,
+    cases,
+)
 
-HERE = Path(__file__).resolve().parent
 TOLD = (
     "expected: at least 2 times the starter's\nobserved: =1+1|<script>alert(1)</script>\n::error::x,y%\ufffd[2J\ufffd "
     "(n = 5; 95% interval 1 to 1.2 times; measured 2 times)\nwhy: It matters.\nhint: Look at batching."
 )
 
 
-class GradescopeTest(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    number: str
-    score: float
-    max_score: float
-    status: Literal["passed", "failed"]
-    output: str
-    tags: list[str]
-    visibility: Literal["visible", "hidden", "after_due_date", "after_published"]
-    extra_data: dict[str, Any]
-
-
-class GradescopeResults(msgspec.Struct, forbid_unknown_fields=True):
-    score: float
-    execution_time: float
-    output: str
-    output_format: Literal["text", "html", "simple_format", "md", "ansi"]
-    test_output_format: Literal["text", "html", "simple_format", "md", "ansi"]
-    test_name_format: Literal["text", "html", "simple_format", "md", "ansi"]
-    visibility: Literal["visible", "hidden", "after_due_date", "after_published"]
-    stdout_visibility: Literal["visible", "hidden", "after_due_date", "after_published"]
-    tests: list[GradescopeTest]
-    extra_data: dict[str, Any]
-
-
-class PrairieLearnTest(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    description: str
-    points: float
-    max_points: float
-    message: str
-    output: str
-
-
-class PrairieLearnResults(msgspec.Struct, forbid_unknown_fields=True):
-    gradable: bool
-    message: str
-    output: str
-    tests: list[PrairieLearnTest]
-    score: float | None = None
-
-
-class ClassroomTest(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    status: Literal["pass", "fail", "error"]
-    score: float
-    message: str
-    test_code: str
-    filename: str
-    line_no: int
-    duration: int
-
-
-class ClassroomResult(msgspec.Struct, forbid_unknown_fields=True):
-    version: Literal[1]
-    status: Literal["pass", "fail", "error"]
-    max_score: float
-    message: str
-    tests: list[ClassroomTest]
-
-
-def of_gradescope(text: str) -> float:
-    results = msgspec.json.decode(text, type=GradescopeResults)
-    assert results.score == sum(test.score for test in results.tests)
-    return results.score
-
-
-def of_prairielearn(text: str) -> float:
-    return sum(test.points for test in msgspec.json.decode(text, type=PrairieLearnResults).tests)
-
-
-def of_classroom(text: str) -> float:
-    return sum(test.score for test in msgspec.json.decode(base64.b64decode(text), type=ClassroomResult).tests)
-
-
-def of_ctrf(text: str) -> float:
-    report = json.loads(text)
-    jsonschema.validate(report, json.loads((HERE / "ctrf-schema-0.0.json").read_text()))
-    return float(sum(test["extra"]["points"] for test in report["results"]["tests"]))
-
-
-def of_junit(text: str) -> float:
-    xmlschema.XMLSchema(HERE / "junit-10.xsd").validate(text)
-    return sum(float(each.system_out.splitlines()[0].rpartition(": ")[2].partition("/")[0]) for each in cases(text))
-
-
-def cases(text: str) -> list[TestCase]:
-    return [case for suite in JUnitXml.fromstring(text.encode()) for case in suite]
-
-
-def of_prometheus(text: str) -> float:
-    (points,) = [family for family in text_string_to_metric_families(text) if family.name == "gpulab_points"]
-    return points.samples[0].value
-
-
-def of_markdown(text: str) -> float:
-    return float(text.partition("**")[2].partition("/")[0])
-
-
-def of_gradebook(text: str) -> float:
-    *_, row = csv.DictReader(io.StringIO(text))
-    return float(row["total"])
-
-
-TOTALS: dict[str, Callable[[str], float]] = {
-    "classroom": of_classroom,
-    "ctrf": of_ctrf,
-    "gradebook": of_gradebook,
-    "gradescope": of_gradescope,
-    "junit": of_junit,
-    "markdown": of_markdown,
-    "prairielearn": of_prairielearn,
-    "prometheus": of_prometheus,
-    "summary": of_markdown,
-}
+@pytest.fixture(autouse=True)
+def in_classroom50(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables that Classroom 50's runner sets; what `gpulab export` sees is the process's environment."""
+    for name, value in RUNNER.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_every_format_with_points_is_held_to_its_schema_here() -> None:
@@ -191,12 +81,78 @@ def test_an_error_takes_no_attempt_in_prairielearn_and_no_total_in_a_gradebook(b
     results = msgspec.json.decode(formats.export("prairielearn", [("run", broken)]), type=PrairieLearnResults)
     assert (results.gradable, results.score) == (False, None)
     assert gradebook([("run", broken)]) == (
-        "run,submission,started,status,streams,loss,total\n"
-        "points-per-check,,,,30,10,100\n"
-        "run,ab12,2026-09-01T12:00:00+00:00,error,30,,\n"
+        "run,student,submission,started,status,streams,loss,total,final\n"
+        "points-per-check,,,,,30,10,100,100\n"
+        "run,,ab12,2026-09-01T12:00:00+00:00,error,30,,,\n"
     )
     scored = msgspec.json.decode(formats.export("prairielearn", [("run", mixed)]), type=PrairieLearnResults)
     assert (scored.gradable, scored.score, scored.tests[1].output) == (True, 0.3, "")
+
+
+def test_what_lateness_leaves_is_the_score_and_the_points_stay(mixed: Verdict) -> None:
+    late = Lateness(due=mixed.started - timedelta(days=1), days=1, percent=10)
+    run = [("run", msgspec.structs.replace(mixed, student="=alice", late=late, final_points=27.0))]
+    results = msgspec.json.decode(formats.export("gradescope", run), type=GradescopeResults)
+    assert (results.score, sum(test.score for test in results.tests)) == (27, 30)
+    assert results.output == "Serve a model: 30/100 failed; 1 day late takes 10% and leaves 27"
+    assert msgspec.json.decode(formats.export("prairielearn", run), type=PrairieLearnResults).score == 0.27
+    *_, row = csv.DictReader(io.StringIO(formats.export("gradebook", run)))
+    assert (row["student"], row["total"], row["final"]) == ("'=alice", "30", "27.0")
+    assert "30/100 failed; 1 day late takes 10% and leaves 27" in formats.export("markdown", run)
+    in_time = msgspec.structs.replace(mixed, late=msgspec.structs.replace(late, days=0, percent=0), final_points=30.0)
+    assert "**30/100 failed**" in formats.export("markdown", [("run", in_time)])
+
+
+def test_classroom50_is_told_what_its_runner_said_and_what_each_check_was(mixed: Verdict) -> None:
+    result = msgspec.json.decode(classroom50(mixed, RUNNER), type=Classroom50Result)
+    assert (result.classroom, result.owner, result.review) == ("gpus", "alice", RUNNER["REVIEW_URL"])
+    assert (result.datetime, result.graded_at) == ("2026-09-01T12:00:00Z", "2026-09-01T12:02:00Z")
+    assert [(test.passed, test.status) for test in result.tests] == [
+        (True, "passed"),
+        (False, "failed"),
+        (False, "inconclusive"),
+        (False, "skipped"),
+    ]
+    assert [test.output for test in result.tests][1:3] == ["", "observed: too noisy"]
+    handed_in = msgspec.structs.replace(mixed, submitted=datetime.fromisoformat("2026-08-31T23:59:30.5+02:00"))
+    assert json.loads(classroom50(handed_in, RUNNER))["datetime"] == "2026-08-31T21:59:30Z"
+
+
+def test_an_error_or_another_place_is_no_result_for_classroom50(broken: Verdict, mixed: Verdict) -> None:
+    with pytest.raises(GraderError) as caught:
+        classroom50(broken, RUNNER)
+    assert str(caught.value) == (
+        "the run ended in an error that is not the learner's (the cluster ended); no result.json is written, and an "
+        "autograder.py that ends with a status other than 0 makes Classroom 50 call it an error; run it again"
+    )
+    for lacking, said in (
+        (["OWNER"], "OWNER is not set"),
+        (["OWNER", "COMMIT_URL"], "OWNER, COMMIT_URL are not set"),
+    ):
+        with pytest.raises(GraderError) as caught:
+            classroom50(mixed, {name: value for name, value in RUNNER.items() if name not in lacking})
+        assert str(caught.value) == (
+            f"a result for Classroom 50 needs the variables that its runner sets, and {said}; write it from an "
+            "autograder.py"
+        )
+
+
+def test_otters_table_has_its_columns_sorted_rows_and_a_status(mixed: Verdict, broken: Verdict) -> None:
+    alice = msgspec.structs.replace(mixed, student="alice")
+    gone = msgspec.structs.replace(mixed, status="error", reason="the cluster, ended", student="=bob")
+    assert otter([("run", mixed), ("b", alice), ("c", gone)]) == (
+        "file,objective,streams,throughput,upgrade,total_points_earned,percent_correct,grading_status\n"
+        "points-per-question,20,30,40,10,100,1.0,--\n"
+        '\'=bob,0,0,0,0,0,0.0,"the cluster, ended"\n'
+        "alice,0,30,0,0,30,0.3,Completed\n"
+        "run,0,30,0,0,30,0.3,Completed\n"
+    )
+    with pytest.raises(GraderError) as caught:
+        otter([("a", mixed), ("b", broken)])
+    assert str(caught.value) == (
+        "asked for one table of a (03_vllm) and b (03_vllm), whose checks are not the same; export them one lab at a "
+        "time"
+    )
 
 
 def test_statuses_in_junit_and_ctrf(mixed: Verdict, broken: Verdict) -> None:
@@ -250,7 +206,7 @@ def test_a_gradebook_of_many_runs_holds_no_formula(mixed: Verdict, full: Verdict
     with pytest.raises(GraderError) as caught:
         gradebook([("a", mixed), ("b", full)])
     assert str(caught.value) == (
-        "asked for one gradebook of a (03_vllm) and b (03_vllm), whose checks are not the same; export them one lab "
+        "asked for one table of a (03_vllm) and b (03_vllm), whose checks are not the same; export them one lab "
         "at a time"
     )
 
@@ -261,11 +217,11 @@ def test_a_gradebook_of_many_runs_holds_no_formula(mixed: Verdict, full: Verdict
         (
             "lti",
             1,
-            "there is no format 'lti'; the formats are: annotations, classroom, ctrf, gradebook, gradescope, junit, "
-            "markdown, prairielearn, prometheus, summary",
+            "there is no format 'lti'; the formats are: annotations, classroom, classroom50, ctrf, gradebook, "
+            "gradescope, junit, markdown, otter, prairielearn, prometheus, summary",
         ),
         ("junit", 0, "asked to export as junit, but no run was given; name the folder of one, as in results/"),
-        ("junit", 2, "junit tells of one run, 2 were given; export them one by one, or as gradebook"),
+        ("junit", 2, "junit tells of one run, 2 were given; export them one by one, or as one of: gradebook, otter"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(name: str, count: int, said: str, mixed: Verdict) -> None:

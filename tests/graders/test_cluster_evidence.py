@@ -206,7 +206,6 @@ def test_a_watch_stops_though_nothing_comes(api: Api, core: Any) -> None:
     watch.start()
     until(lambda: api.asked, bool, what="the watch to begin", seconds=5, interval=0.01)
     watch.stop()
-    assert threading.active_count() <= 4  # this thread, the server, and its connections
     assert not any(thread.name == "pod-watch" for thread in threading.enumerate())
 
 

@@ -110,6 +110,35 @@ def test_a_mistake_in_lab_toml_is_named(folder: Path, old: str, new: str, said: 
     assert message(folder, old, new) == f"LAB/lab.toml: {said}; correct lab.toml"
 
 
+VARIANTS = "[variants.L1]\nspeed = "
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        (
+            "[variants.L3]\nspeed = [{ ratio = 2 }, { ratio = 3 }]",
+            "the variants 'speed' at L3 give 'ratio', which [thresholds.L3] does not have",
+        ),
+        (VARIANTS + "[{ rate = 2 }]", "the variants 'speed' at L1 give 'rate', which [thresholds.L1] does not have"),
+        (
+            VARIANTS + "[{ ratio = 2 }, { ratio = 3 }]\nmore = [{ ratio = 2 }, { ratio = 3 }]",
+            "the variants 'more' at L1 give 'ratio', which another group gives, too",
+        ),
+        (VARIANTS + "[{ ratio = 2 }, {}]", "the variants 'speed' at L1 do not all give the same thresholds"),
+        (VARIANTS + "[]", "the variants 'speed' at L1 are not at least two that differ"),
+        (VARIANTS + "[{ ratio = 2 }, { ratio = 2 }]", "the variants 'speed' at L1 are not at least two that differ"),
+        (
+            VARIANTS + "[{ ratio = 3 }, { ratio = 4 }]",
+            "the variants 'speed' at L1 lack what [thresholds.L1] says itself",
+        ),
+    ],
+)
+def test_a_mistake_in_variants_is_named(folder: Path, variants: str, said: str) -> None:
+    told = message(folder, "[thresholds.L1]", f"{variants}\n[thresholds.L1]")
+    assert told == f"LAB/lab.toml: {said}; correct lab.toml"
+
+
 def test_an_unknown_lab_lists_the_known_ones(folder: Path) -> None:
     with pytest.raises(UnknownLab) as caught:
         Lab.find(folder.parent, "99_nope")

@@ -1,18 +1,15 @@
 """The plugin, by running pytest on a small lab inside pytest: every way a check can end, and what is left then."""
 
-import resource
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from graders import signing
-from graders.audit import audit
+from graders.lateness import Lateness
 from graders.record import tampered
 from graders.rubric import Status
-from graders.stored import StoredRun
+from graders.terms import Terms
+from graders.variants import Variant
 from tests.graders.tiny_lab import FIRST, HEAD, LAB, RUN, SECOND, Session
 
 pytest_plugins = ["pytester"]
@@ -40,8 +37,7 @@ def test_the_record_is_sealed_and_holds_the_submission(session: Session) -> None
         "submission/values.yaml",
         "verdict.json",
     ]
-    lines = [msgspec.json.decode(line) for line in (folder / "run.jsonl").read_text().splitlines()]
-    assert [line.get("kind") for line in lines] == [
+    assert [line.get("kind") for line in session.facts_of_the_run()] == [
         None,
         "start",
         "attempt",
@@ -66,6 +62,59 @@ def test_a_failed_check_shows_its_hint_and_no_traceback_and_skips_what_needs_it(
     result.stdout.no_fnmatch_line("*check.measure*")
     result.stdout.fnmatch_lines(["SKIPPED*test_tiny.py:*not measured, as 'The first' did not pass"])
     result.stdout.fnmatch_lines(["FAILED labs/01_tiny/test_tiny.py::test_first - failed: 1"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"), [(1, "Think."), (2, "Think.\nThe answer is 2."), (3, "Think.\nThe answer is 2.")]
+)
+def test_as_many_tiers_of_a_hint_are_shown_as_asked_for_and_the_record_says_so(
+    session: Session, asked: int, shown: str
+) -> None:
+    session.tiers = asked
+    session.run("def test_first(check):\n    check.measure(lambda attempt: LOW)\n" + SECOND)
+    first, second = session.verdict.checks
+    assert (session.verdict.hint_tiers, first.hint, first.hint_tiers) == (asked, shown, len(shown.splitlines()))
+    assert (second.hint, second.hint_tiers) == (None, 0)
+    start, check = (
+        next(line for line in session.facts_of_the_run() if line.get("kind") == kind) for kind in ("start", "check")
+    )
+    assert (start["header"]["hint_tiers"], check["result"]["hint_tiers"]) == (asked, len(shown.splitlines()))
+
+
+def test_a_student_is_graded_with_numbers_of_their_own(session: Session) -> None:
+    (session.lab / "lab.toml").write_text(LAB + "[variants.L1]\ngoal = [{ ratio = 2 }, { ratio = 3 }]\n")
+    mine = Variant(lab="01_tiny", student="alice", fingerprint="ab12", numbers={"L1": {"ratio": 3}})
+    session.terms = lambda _: Terms(student="alice", variant=mine)
+    result = session.run(
+        "def test_first(check, lab):\n    assert check.threshold('ratio') == lab.threshold('L1', 'ratio') == 3\n"
+        "    check.measure(lambda _: GOOD)\n" + SECOND
+    )
+    assert result.ret == 0
+    assert (session.verdict.student, session.verdict.variant) == ("alice", mine)
+    assert session.facts_of_the_run()[1]["header"]["variant"] == msgspec.to_builtins(mine)
+    result.stdout.fnmatch_lines(["student alice; numbers: ratio = 3"])
+
+
+def test_lateness_stands_beside_the_points(session: Session) -> None:
+    late = Lateness(due=datetime(2026, 8, 30, tzinfo=UTC), days=3, percent=25)
+    submitted = datetime(2026, 9, 1, 11, tzinfo=UTC)
+    session.terms = lambda _: Terms(student="alice", submitted=submitted, attempt=2, late=late)
+    result = session.run(FIRST + SECOND)
+    assert result.ret == 0
+    verdict = session.verdict
+    assert (verdict.points, verdict.final_points, verdict.status) == (100, 75, "passed")
+    assert (verdict.submitted, verdict.attempt, verdict.late) == (submitted, 2, late)
+    result.stdout.fnmatch_lines(["100/100 passed; 3 days late takes 25% and leaves 75", "student alice, attempt 2"])
+
+
+def test_terms_that_cannot_be_kept_stop_the_run_before_anything_is_written(session: Session) -> None:
+    session.terms = lambda _: Terms(
+        student="alice", variant=Variant(lab="02_x", student="alice", fingerprint="ab12", numbers={})
+    )
+    result = session.run(FIRST + SECOND)
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: these numbers of 'alice' are for 02_x, not for 01_tiny; draw anew"])
+    assert not (session.pytester.path / "results").exists()
 
 
 def test_an_inconclusive_check_is_measured_again(session: Session) -> None:
@@ -311,66 +360,3 @@ def test_tests_that_are_no_lab_are_left_alone(session: Session) -> None:
         ["*HarnessError: test_other is no check of a lab, so it cannot use the fixture `check`"]
     )
     result.stdout.no_fnmatch_line("*scorecard*")
-
-
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 20 kB, as if the disk were full then."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("small_files")
-def test_a_folder_that_cannot_be_written_ends_the_run_as_an_error_that_says_so(session: Session) -> None:
-    source = (
-        "def test_first(check):\n    check.measure(lambda _: GOOD)\n"
-        "def test_second(check):\n    check.record.keep('large', 'x' * 100_000)\n    check.measure(lambda _: GOOD)\n"
-    )
-    result = session.run(source)
-    assert result.ret == 3
-    said = (
-        f"the run's folder {session.pytester.path / RUN} cannot be written: File too large; make room there, or name "
-        "another place with --out, and grade again"
-    )
-    assert (session.verdict.status, session.verdict.points, session.verdict.reason) == ("error", 60, said)
-    first, second = session.verdict.checks
-    assert (first.status, first.points) == ("passed", 60)
-    assert (second.status, second.error_class, second.observed) == ("error", "infrastructure", said)
-    with StoredRun(session.pytester.path / RUN) as run:
-        assert run.names == ("run.jsonl", "submission/values.yaml", "verdict.json")
-
-
-def test_what_is_left_of_a_run_after_its_disk_was_full_is_not_measured(session: Session) -> None:
-    source = (
-        "def test_first(check):\n    check.record.failed(OSError(28, 'No space left on device'))\n"
-        "    check.measure(lambda _: GOOD)\n"
-    )
-    result = session.run(source + SECOND)
-    assert result.ret == 3
-    assert (session.statuses(), session.verdict.status) == (["passed", "error"], "error")
-    assert session.check("second").observed == session.verdict.reason
-
-
-def test_secrets_of_findings_and_submissions_are_in_no_file(session: Session) -> None:
-    (session.lab / "starter/values.yaml").write_text("env: {HF_TOKEN: abc123def}\n")
-    session.run(
-        "def test_first(check):\n"
-        "    said = 'its log ends: Authorization: Bearer abc123def and password=hunter2'\n"
-        "    check.measure(lambda _: Finding(expected='', observed=said, verdict='failed', hint='low'))\n" + SECOND
-    )
-    assert session.check("first").observed == "its log ends: Authorization: [redacted] and password=[redacted]"
-    folder = session.pytester.path / RUN
-    kept = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
-    assert b"abc123def" not in kept
-    assert b"hunter2" not in kept
-    assert audit(folder).holds
-
-
-def test_the_manifest_is_signed(session: Session) -> None:
-    key = Ed25519PrivateKey.generate()
-    session.sign = lambda manifest: signing.sign(key, manifest).encode()
-    session.run(FIRST + SECOND)
-    found = audit(session.pytester.path / RUN, key.public_key())
-    assert (found.holds, found.signer) == (True, signing.fingerprint(key.public_key()))

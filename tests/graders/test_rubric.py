@@ -96,6 +96,7 @@ def test_a_finding_that_failed_keeps_everything_that_was_measured() -> None:
         evidence=("evidence/a",),
         why="Because.",
         attempts=2,
+        hint_tiers=2,
         error_class="learner",
     )
 

@@ -7,12 +7,16 @@ Place: tests of the plugin, of what it exports, and of attacks on it. Limits: th
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from graders.lab import Lab
 from graders.machine import Machine
 from graders.plugin import Plugin
 from graders.rubric import CheckResult, ClusterFacts, Status, Verdict, read_verdict
+from graders.terms import Terms
 
 LAB = """
 title = "A tiny lab"
@@ -71,6 +75,8 @@ class Session:
         self.facts: ClusterFacts | None = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
         self.sign: Callable[[bytes], bytes] | None = None
         self.exports: Sequence[tuple[str, Path]] = ()
+        self.tiers = 1
+        self.terms: Callable[[Lab], Terms] = lambda _: Terms()
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
         (self.lab / "test_tiny.py").write_text(HEAD + source)
@@ -85,6 +91,9 @@ class Session:
             facts=lambda: self.facts,
             exports=self.exports,
             sign=self.sign,
+            tiers=self.tiers,
+            terms=self.terms,
+            pause=lambda: None,
             now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
             token=lambda: "abcdef",
         )
@@ -108,3 +117,9 @@ class Session:
 
     def statuses(self) -> list[Status]:
         return [check.status for check in self.verdict.checks]
+
+    def facts_of_the_run(self) -> list[dict[str, Any]]:
+        """The lines of run.jsonl."""
+        return [
+            msgspec.json.decode(line) for line in (self.pytester.path / RUN / "run.jsonl").read_bytes().splitlines()
+        ]

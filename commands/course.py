@@ -1,0 +1,67 @@
+"""`gpulab variant` and `variance`: what an instructor asks for beside grading.
+
+Place: `gpulab.py` adds them to its parser. Limits: they start no cluster.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands.places import LABS, RESULTS, Commands, add_command
+from graders.flags import add_student_flags
+
+if TYPE_CHECKING:
+    from graders.lab import Lab
+    from graders.variants import Variant
+
+
+def add(commands: Commands) -> None:
+    """Adds them."""
+    variant = add_command(commands, "variant", run_variant, "write a student's numbers, for `gpulab grade --variant`")
+    variant.add_argument("lab")
+    add_student_flags(variant.add_argument)
+    variant.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
+
+    variance = add_command(commands, "variance", run_variance, "tell how much stored runs of one submission differ")
+    variance.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: all in results/)")
+
+
+def run_variance(options: argparse.Namespace) -> int:
+    """Reports on stored runs."""
+    from graders.rubric import read_verdict
+    from graders.variance import render, variance_of
+
+    given = options.runs or [path.parent for path in RESULTS.glob("*/*/verdict.json")]
+    folders = [folder for folder in given if not folder.is_file()]  # a pattern finds reports of --repeat, too
+    print(render(variance_of([(folder.name, read_verdict(folder / "verdict.json")) for folder in folders])), end="")
+    return 0
+
+
+def run_variant(options: argparse.Namespace) -> int:
+    """Writes a student's numbers."""
+    from graders import variants
+
+    _, variant = drawn(options)
+    if options.out:
+        variants.write(variant, options.out)
+    else:
+        print(variants.text_of(variant), end="")
+    return 0
+
+
+def drawn(options: argparse.Namespace) -> tuple["Lab", "Variant"]:
+    """A lab and the numbers of a student for it; raises WrongVariant where they cannot be drawn."""
+    from graders import variants
+    from graders.lab import Lab
+
+    lab = Lab.find(LABS, options.lab)
+    secret = variants.secret_from(options.course_secret_file, os.environ)
+    if not lab.variants:
+        raise variants.WrongVariant(f"{lab.name} has the same numbers for everybody; there is nothing to draw")
+    if options.student is None or secret is None:
+        raise variants.WrongVariant(
+            "a student's numbers are drawn from an id and the course's secret; give both: --student ID and "
+            f"--course-secret-file FILE (or {variants.VARIABLE})"
+        )
+    return lab, variants.draw(lab, options.student, secret)

@@ -1,0 +1,249 @@
+"""What instructors copy from ci/: the workflow fits GitHub's schema, commands are gpulab's, Gradescope gets results.
+
+Limits: nothing here runs at GitHub or Gradescope, and no image is built; docs/instructors.md says what was tried.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import gpulab
+from tests.exports.consumers import of_gradescope
+
+ROOT = Path(__file__).resolve().parents[1]
+CI = ROOT / "ci"
+WORKFLOW = CI / "github/grade.yml"
+SCRIPTS = [CI / "gradescope/setup.sh", CI / "gradescope/run_autograder"]
+METADATA = {
+    "id": 123456,
+    "created_at": "2026-10-01T23:59:30.123456-07:00",
+    "assignment": {"title": "vLLM", "due_date": "2026-10-01T23:59:00.000000-07:00"},
+    "users": [{"email": "bob@school.edu", "name": "Bob"}, {"email": "alice@school.edu", "name": "Alice"}],
+    "previous_submissions": [],
+}
+ENGINE = """#!/bin/sh
+printf '%s\\n' "$@" >>{log}
+[ "$1" = doctor ] && exit 0
+{grade}
+"""
+
+
+def steps() -> list[dict[str, Any]]:
+    (job,) = yaml.safe_load(WORKFLOW.read_text())["jobs"].values()
+    return list(job["steps"])
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each call of gpulab in a shell script."""
+    whole = text.replace("\\\n", " ")
+    return [
+        shlex.split(each)
+        for each in re.findall(r"^\s*(\S*\bgpulab\"? (?:grade|doctor|prepare).*)$", whole, re.MULTILINE)
+    ]
+
+
+def test_the_workflow_is_one_by_githubs_schema() -> None:
+    checked = subprocess.run(
+        [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", WORKFLOW],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_workflow_pins_actions_uses_no_secret_and_puts_no_foreign_text_into_scripts() -> None:
+    text = WORKFLOW.read_text()
+    assert "secrets." not in text
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+    used = [step["uses"] for step in steps() if "uses" in step]
+    assert used
+    assert [each for each in used if not re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", each)] == []
+    assert [step["name"] for step in steps() if "${{" in step.get("run", "")] == []
+    assert all(step["with"]["persist-credentials"] is False for step in steps() if "checkout" in step.get("uses", ""))
+
+
+def test_the_workflow_publishes_and_keeps_what_it_graded_whether_all_passed_or_not() -> None:
+    by_name = {step["name"]: step for step in steps()}
+    grade = by_name["Grade"]["run"]
+    for file in ("summary.md", "annotations.txt", "junit.xml"):
+        assert f"../report/{file}" in grade
+    assert "report/summary.md" in by_name["Publish"]["run"]
+    assert "report/annotations.txt" in by_name["Publish"]["run"]
+    kept = by_name["Keep the verdict and its evidence"]
+    assert kept["with"]["path"].split() == ["results", "report"]
+    assert kept["if"] == by_name["Publish"]["if"] == "${{ !cancelled() }}"
+
+
+@pytest.mark.parametrize("script", ["workflow", *(path.name for path in SCRIPTS)])
+def test_every_gpulab_command_fits_the_parser(script: str) -> None:
+    files = {path.name: path.read_text() for path in SCRIPTS}
+    text = "\n".join(step.get("run", "") for step in steps()) if script == "workflow" else files[script]
+    found = commands(text)
+    assert found
+    for _, *words in found:
+        gpulab.parser().parse_args([word for word in words if word != "${flags[@]}"])
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, *range(2)], ids=str)
+def test_scripts_are_bash(script: Path | int) -> None:
+    text = script.read_text() if isinstance(script, Path) else [s["run"] for s in steps() if "run" in s][-1 - script]
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_image_is_made_of_what_is_there() -> None:
+    text = (CI / "Containerfile").read_text()
+    for command in commands(text.replace("&& ", "\n")):
+        gpulab.parser().parse_args(command[1:])
+    instructions = re.findall(r"^([A-Z]+) ", text, re.MULTILINE)
+    assert instructions == ["FROM", "RUN", "COPY", "USER", "WORKDIR", "RUN", "ENTRYPOINT", "CMD"]
+    makefile = (ROOT / "Makefile").read_text()
+    packages = re.search(r"^PACKAGES := (.*)$", makefile, re.MULTILINE)
+    assert packages
+    for script in (text, SCRIPTS[0].read_text(), WORKFLOW.read_text()):
+        assert all(package in script for package in packages[1].split())
+
+
+class Autograder:
+    """A folder as Gradescope's /autograder, with a gpulab that does as it is told."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.log = place, place / "gpulab.log"
+        (place / "source").mkdir()
+        (place / "source/lab").write_text("03_vllm\n")
+        (place / "source/whose.py").write_bytes((CI / "gradescope/whose.py").read_bytes())
+        (place / "submission").mkdir()
+
+    def with_gpulab(self, grade: str) -> None:
+        """A gpulab whose `grade` runs these lines of shell."""
+        folder = self.place / "source/gpulab/.venv/bin"
+        folder.mkdir(parents=True)
+        (folder / "gpulab").write_text(ENGINE.format(log=self.log, grade=grade))
+        (folder / "gpulab").chmod(0o755)
+        (folder / "python").symlink_to(sys.executable)
+
+    def run(self) -> Any:
+        done = subprocess.run(
+            [CI / "gradescope/run_autograder"],
+            env={**os.environ, "AUTOGRADER": str(self.place)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0
+        text = (self.place / "results/results.json").read_text()
+        of_broken = '"status": "error"' in text
+        assert of_broken or of_gradescope(text) >= 0
+        return json.loads(text)
+
+    def words(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@pytest.fixture
+def autograder(tmp_path: Path) -> Autograder:
+    return Autograder(tmp_path)
+
+
+def is_stand_in(results: Any) -> bool:
+    said = results["output"].startswith("Nothing was graded: the autograder or its machine failed.")
+    return bool(said and results["score"] == 0 and results["tests"] == [])
+
+
+WRITE = """for word; do case $word in gradescope=*) echo '{0}' >"${{word#gradescope=}}" ;; esac; done"""
+
+
+def test_gradescope_gets_what_was_graded(autograder: Autograder) -> None:
+    graded = {
+        "score": 30,
+        "execution_time": 1.0,
+        "output": "",
+        "output_format": "text",
+        "test_output_format": "text",
+        "test_name_format": "text",
+        "visibility": "visible",
+        "stdout_visibility": "hidden",
+        "tests": [
+            {
+                "name": "n",
+                "number": "1",
+                "score": 30,
+                "max_score": 30,
+                "status": "passed",
+                "output": "",
+                "tags": [],
+                "visibility": "visible",
+                "extra_data": {},
+            }
+        ],
+        "extra_data": {},
+    }
+    autograder.with_gpulab(WRITE.format(json.dumps(graded)) + "; exit 1")
+    assert autograder.run() == graded
+    place = autograder.place
+    assert autograder.words() == [
+        "doctor",
+        "grade",
+        "03_vllm",
+        "--submission",
+        f"{place}/submission",
+        "--out",
+        f"{place}/results/runs",
+        "--export",
+        f"gradescope={place}/results/results.json",
+        "--no-variants",
+    ]
+
+
+def test_gradescope_is_told_whose_it_is_and_the_secret_draws_numbers(autograder: Autograder) -> None:
+    autograder.with_gpulab("exit 0")
+    (autograder.place / "submission_metadata.json").write_text(json.dumps(METADATA))
+    (autograder.place / "source/course-secret").write_text("x" * 32)
+    autograder.run()
+    assert autograder.words()[-4:] == [
+        "--student=alice@school.edu+bob@school.edu",
+        "--submitted=2026-10-01T23:59:30.123456-07:00",
+        "--course-secret-file",
+        f"{autograder.place}/source/course-secret",
+    ]
+    gpulab.parser().parse_args(autograder.words()[1:])
+
+
+@pytest.mark.parametrize("grade", ["exit 3", "kill -9 $$", "echo half >/dev/null; exit 2"])
+def test_a_grading_that_broke_leaves_results_that_say_so(autograder: Autograder, grade: str) -> None:
+    autograder.with_gpulab(grade)
+    (autograder.place / "results").mkdir()
+    (autograder.place / "results/results.json").write_text('{"score": 100}')
+    assert is_stand_in(autograder.run())
+
+
+def test_so_does_an_autograder_that_lacks_its_parts(autograder: Autograder) -> None:
+    assert is_stand_in(autograder.run())
+    (autograder.place / "source/lab").unlink()
+    assert is_stand_in(autograder.run())
+
+
+def test_metadata_of_another_shape_is_graded_as_nobodys(autograder: Autograder) -> None:
+    autograder.with_gpulab("exit 0")
+    (autograder.place / "submission_metadata.json").write_text('{"users": null}')
+    autograder.run()
+    assert autograder.words()[-2:] == [f"gradescope={autograder.place}/results/results.json", "--no-variants"]
+
+
+def test_the_real_gpulab_writes_results_for_gradescope(autograder: Autograder) -> None:
+    (autograder.place / "source/gpulab").symlink_to(ROOT)
+    (autograder.place / "submission/conftest.py").write_text("raise SystemExit")
+    results = autograder.run()
+    assert results["score"] == 0
+    assert results["tests"][0]["status"] == "failed"
+    assert "conftest.py in " in results["tests"][0]["output"]

@@ -1,0 +1,119 @@
+"""Gradings in a row: what is said of each, the report at the end, also after Ctrl-C or a grading that is none."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import gpulab
+from commands.repeat import NotGraded, repeat
+from graders.rubric import Verdict, write_verdict
+from graders.variance import Variance
+from tests.graders.test_variance import RUNS, check, run
+
+GOOD = [run(number, check("streams"), check("speed", value=5.0)) for number in range(1, 4)]
+
+
+class Gradings:
+    """Stands in for `graded`: writes the next of some runs, or raises it."""
+
+    def __init__(self, *runs: tuple[str, Verdict] | BaseException) -> None:
+        self.runs, self.words = list(runs), list[Sequence[str]]()
+
+    def __call__(self, lab: str, words: Sequence[str], results: Path) -> tuple[str, Verdict]:
+        self.words.append(words)
+        found = self.runs.pop(0)
+        if isinstance(found, BaseException):
+            raise found
+        name, verdict = found
+        (results / lab / name).mkdir(parents=True)
+        write_verdict(verdict, results / lab / name / "verdict.json")
+        return name, verdict
+
+
+def repeated(results: Path, gradings: Gradings, times: int) -> tuple[int, list[str]]:
+    said: list[str] = []
+    return repeat("03_vllm", ["--hints=1"], results=results, times=times, say=said.append, grade=gradings), said
+
+
+def kept(results: Path) -> Variance:
+    (path,) = (results / "03_vllm").glob("variance-*.json")
+    found = msgspec.json.decode(path.read_bytes(), type=Variance)
+    assert path.with_suffix(".txt").is_file()
+    return found
+
+
+def test_each_run_is_told_and_then_what_differs(tmp_path: Path) -> None:
+    gradings = Gradings(*GOOD)
+    status, said = repeated(tmp_path, gradings, 3)
+    assert (status, gradings.words) == (0, [["--hints=1"]] * 3)
+    assert said[0] == "run 1 of 3, 0 s, run-1: 100/100"
+    assert said[4].startswith("03_vllm, submission abababababab: 3 gradings, ")
+    assert said[5] == f"\nkept as {tmp_path}/03_vllm/variance-{kept(tmp_path).key}.json and .txt"
+    assert kept(tmp_path).runs == ("run-1", "run-2", "run-3")
+
+
+def test_what_a_run_missed_is_told_at_once(tmp_path: Path) -> None:
+    status, said = repeated(tmp_path, Gradings(RUNS[3]), 1)
+    assert status == 1
+    assert said[0] == "run 1 of 1, 0 s, run-4: 50/100, measured again: speed\n    inconclusive: speed: 4 times"
+
+
+def test_an_error_outweighs_what_did_not_pass(tmp_path: Path) -> None:
+    assert repeated(tmp_path, Gradings(RUNS[2], RUNS[5]), 2)[0] == 3
+
+
+def test_figures_grow_over_earlier_runs(tmp_path: Path) -> None:
+    repeated(tmp_path, Gradings(GOOD[0]), 1)
+    repeated(tmp_path, Gradings(*GOOD[1:]), 2)
+    assert kept(tmp_path).runs == ("run-1", "run-2", "run-3")
+
+
+def test_ctrl_c_still_reports_what_ended_before(tmp_path: Path) -> None:
+    status, said = repeated(tmp_path, Gradings(*GOOD[:2], KeyboardInterrupt()), 100)
+    assert status == 130
+    assert "interrupted" in said
+    assert kept(tmp_path).runs == ("run-1", "run-2")
+    nothing = tmp_path / "nothing"
+    assert repeated(nothing, Gradings(KeyboardInterrupt()), 100) == (130, ["interrupted"])
+
+
+def test_a_grading_that_is_none_ends_the_row_and_keeps_what_was(tmp_path: Path) -> None:
+    with pytest.raises(NotGraded):
+        repeated(tmp_path, Gradings(GOOD[0], NotGraded("no")), 3)
+    assert kept(tmp_path).runs == ("run-1",)
+
+
+def test_gpulab_grades_in_a_row_and_tells_of_stored_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "submission").mkdir()
+    (tmp_path / "submission" / "conftest.py").write_text("")
+    words = ["grade", "03_vllm", f"--submission={tmp_path}/submission", f"--out={tmp_path}/results", "--repeat=2"]
+    assert gpulab.main(words) == 1
+    told = capsys.readouterr().out
+    assert "run 2 of 2, " in told
+    assert "a check failed     2 of 2, 100.0% (95% interval 15.8% to 100.0%)" in told
+    assert gpulab.main(["variance", *map(str, (tmp_path / "results/03_vllm").glob("*"))]) == 0
+    assert capsys.readouterr().out.splitlines()[0] in told
+
+
+def test_a_row_whose_first_grading_does_not_begin_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results").write_text("")
+    words = ["grade", "03_vllm", f"--out={tmp_path}/results", "--repeat=2"]
+    assert gpulab.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("gpulab: `gpulab grade` left no run (exit status 2); it said: ")
+    assert said.endswith(" cannot be written (Not a directory); make room or name another\n")
+
+
+def test_what_cannot_be_repeated_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpulab.main(["grade", "03_vllm", "--repeat=2", "--export=junit=x.xml"]) == 2
+    assert capsys.readouterr().err == (
+        "gpulab: asked to export each of several runs to one file (--export with --repeat); use `gpulab export` "
+        "afterwards\n"
+    )
+    with pytest.raises(SystemExit):
+        gpulab.main(["grade", "03_vllm", "--repeat=0"])
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "gpulab grade: error: argument --repeat: asked to grade '0' times; give a whole number from 1"
+    )
