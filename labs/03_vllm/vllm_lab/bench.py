@@ -232,6 +232,7 @@ class Bench:
         release = self._releases["submission"]
         before = self.pods.replicas(release)
         self._revision += 1
+        self._record.write("event", what="the submission is upgraded")
         self._install("submission", replicas=1)
         return self.pods.wait_until_replaced(release, before, 1, seconds=seconds, progress=progress)
 
@@ -257,6 +258,7 @@ class Bench:
 
     def kill(self, pod: str) -> None:
         """Takes one of the submission's pods away."""
+        self._record.write("event", what=f"the pod {pod} is deleted without grace", warning=True)
         self.pods.kill(self._releases["submission"], pod)
 
     def stop_baseline(self, progress: Progress) -> None:
