@@ -29,6 +29,9 @@ def add(commands: Commands) -> None:
     grade.add_argument(
         "--sign", type=Path, metavar="KEY", help="private key that signs the run (or GPULAB_SIGNING_KEY)"
     )
+    grade.add_argument(
+        "--report", type=Path, metavar="FILE", help="as well: one HTML page with plots of what was measured"
+    )
     export = add_command(commands, "export", run_export, "write runs as course systems, CI or monitoring read them")
     export.add_argument("format", metavar="FORMAT", help=FORMATS)
     export.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folder (default: the newest in results/)")
@@ -80,6 +83,8 @@ def run_grade(options: argparse.Namespace) -> int:
     if options.sign:
         words.append(f"--sign={options.sign}")
     words += [f"--export={each}" for each in options.export]
+    if options.report:
+        words.append(f"--report={options.report}")
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

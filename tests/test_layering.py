@@ -67,10 +67,11 @@ LAYERS = (
         "crosscheck",
         "rubric",
         "told",
+        "next_steps",
         "beside",
         "judging",
     ),
-    ("report", "exports", "check", "fixtures", "rescore", "audit"),
+    ("report", "exports", "html", "check", "fixtures", "rescore", "audit"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")

@@ -71,6 +71,7 @@ class Session:
         self.facts: ClusterFacts | None = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
         self.sign: Callable[[bytes], bytes] | None = None
         self.exports: Sequence[tuple[str, Path]] = ()
+        self.report: Path | None = None
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
         (self.lab / "test_tiny.py").write_text(HEAD + source)
@@ -85,6 +86,7 @@ class Session:
             facts=lambda: self.facts,
             exports=self.exports,
             sign=self.sign,
+            report=self.report,
             now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
             token=lambda: "abcdef",
         )

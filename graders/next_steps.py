@@ -1,0 +1,61 @@
+"""What to look at next after a check that did not pass, with the commands for it.
+
+Place: the report tells it of each check at the root of others. Limits: commands only; why and how are told by the hints
+of lab.toml. A run's namespace goes with the run, so they bring back something to look at.
+"""
+
+import shlex
+
+import msgspec
+
+from graders.rubric import CheckResult, Verdict
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A thing to do, in words, and its command."""
+
+    text: str
+    command: str
+
+
+def next_steps(verdict: Verdict, check: CheckResult) -> tuple[Step, ...]:
+    """What to do about this check of a run; nothing for one that passed or was skipped."""
+    lab = shlex.quote(verdict.lab)
+    alone = f"pytest labs/{lab} -k test_{shlex.quote(check.id)}"
+    if check.status == "failed":
+        return (Step("Measure this check alone, as often as you like.", alone),)
+    if check.status == "inconclusive":
+        return (Step("End what else the machine is busy with, and measure it again.", alone),)
+    if check.status == "error" and check.error_class == "infrastructure":
+        return (
+            Step("See what this machine has and lacks.", "gpulab doctor"),
+            Step("Grade again: this cost no points.", f"gpulab grade {lab}"),
+        )
+    return ()
+
+
+def live_steps(verdict: Verdict) -> tuple[Step, ...]:
+    """How to look at what failed while it runs; nothing where nothing failed."""
+    if all(check.status != "failed" for check in verdict.checks):
+        return ()
+    return (
+        Step("Let the lab's cluster run on between gradings.", f"gpulab up --lab {shlex.quote(verdict.lab)}"),
+        Step(
+            "While a check is measured, in another terminal: which pods are there?",
+            "gpulab kubectl get pods -A -o wide",
+        ),
+        Step("What does Kubernetes complain of?", "gpulab kubectl events -A --types=Warning"),
+    )
+
+
+def root_causes(verdict: Verdict) -> tuple[CheckResult, ...]:
+    """The checks that did not pass by themselves, each told once; those skipped because of them are not among them."""
+    return tuple(check for check in verdict.checks if check.status not in ("passed", "skipped"))
+
+
+def waiting_for(verdict: Verdict, root: CheckResult) -> tuple[str, ...]:
+    """Titles of the checks that were skipped because this one did not pass, by what they say of it."""
+    said = repr(root.title)
+    return tuple(
+        check.title for check in verdict.checks if check.status == "skipped" and said in (check.observed or "")
+    )
