@@ -1,14 +1,21 @@
 """What to look at next after a check that did not pass, with the commands for it.
 
-Place: the report tells it of each check at the root of others. Limits: commands only; why and how are told by the hints
-of lab.toml. A run's namespace goes with the run, so they bring back something to look at.
+Place: the scorecard and the report tell it of checks at the root of others. Limits: commands only; why and how are
+told by the hints of lab.toml. A run's namespace goes with the run, so they bring back something to look at.
 """
 
 import shlex
+from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
 from graders.rubric import CheckResult, Verdict
+
+LOGS = "evidence/cluster/logs/"
+"""Where a run keeps what containers said, as POD/CONTAINER.log."""
+MOST_LOGS = 6
+MOST_CAUSES = 3
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -48,9 +55,35 @@ def live_steps(verdict: Verdict) -> tuple[Step, ...]:
     )
 
 
+def kept_steps(verdict: Verdict, place: Path, files: Iterable[str]) -> tuple[Step, ...]:
+    """How to read what the pods of a run said, where it kept that and did not pass.
+
+    Args:
+        verdict: of the run.
+        place: its folder.
+        files: names of the files in it.
+    """
+    if verdict.status == "passed":
+        return ()
+    logs = [name for name in files if name.startswith(LOGS) and name.endswith(".log")]
+    return tuple(
+        Step(
+            f"The end of what {name.removeprefix(LOGS).removesuffix('.log')} said:",
+            f"tail -n 40 {shlex.quote(str(place / name))}",
+        )
+        for name in logs[:MOST_LOGS]
+    )
+
+
 def root_causes(verdict: Verdict) -> tuple[CheckResult, ...]:
     """The checks that did not pass by themselves, each told once; those skipped because of them are not among them."""
     return tuple(check for check in verdict.checks if check.status not in ("passed", "skipped"))
+
+
+def commands(verdict: Verdict, place: Path) -> tuple[str, ...]:
+    """What to type after a run, whose folder is `place`, that did not pass: for some root causes, and for the whole."""
+    steps = [step.command for check in root_causes(verdict)[:MOST_CAUSES] for step in next_steps(verdict, check)]
+    return (*dict.fromkeys(steps), f"gpulab report {shlex.quote(str(place))}")
 
 
 def waiting_for(verdict: Verdict, root: CheckResult) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ cannot be read is named, and the report goes on without it.
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,25 @@ from graders.html.loads import Load, loads_of
 from graders.record import tampered
 from graders.rubric import CheckResult, Verdict, read_verdict
 
+LOADS, SCRAPES = (name.rpartition("/")[0] for name in (samples.FORMAT, scrape.FORMAT))
+EVENTS = "gpulab/events"
+"""What files of each kind say in their first line, before the version."""
 ENDINGS = (".jsonl.gz", ".jsonl")
 MOST_BYTES = 512 * 2**20
 """A file that holds more is not read: no run of a lab writes so much."""
+
+
+class ClusterEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of Kubernetes: when it came first and last, and how often; what it is about, and what it says."""
+
+    first: datetime
+    last: datetime
+    count: int = 1
+    type: str | None = None
+    reason: str | None = None
+    kind: str | None = None
+    name: str | None = None
+    message: str | None = None
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -41,6 +58,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         facts: the lines of run.jsonl, but for its format.
         loads: load runs by the name of their file in the folder.
         counters: what servers told, by the name of their file.
+        events: of Kubernetes, in the run's namespace.
         files: names of all evidence, sorted.
         unread: what could not be read.
         seal: whether the files are as they were when the run was sealed, a sentence.
@@ -52,6 +70,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[Mapping[str, Any], ...]
     loads: Mapping[str, tuple[Load, ...]]
     counters: Mapping[str, Counters]
+    events: tuple[ClusterEvent, ...]
     files: tuple[str, ...]
     unread: tuple[Unread, ...]
     seal: str
@@ -67,6 +86,7 @@ def read(folder: Path) -> Evidence:
     verdict = read_verdict(folder / "verdict.json")
     loads: dict[str, tuple[Load, ...]] = {}
     counters: dict[str, Counters] = {}
+    events: list[ClusterEvent] = []
     unread: list[Unread] = []
     names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("evidence/**/*") if path.is_file())
     for name in names:
@@ -75,10 +95,13 @@ def read(folder: Path) -> Evidence:
             continue
         try:
             content = _content(folder / name)
-            if _format(content) == samples.FORMAT.rpartition("/")[0]:
+            kind = _format(content)
+            if kind == LOADS:
                 loads[name] = loads_of(stem, samples.Run.decode(content))
-            elif _format(content) == scrape.FORMAT.rpartition("/")[0]:
+            elif kind == SCRAPES:
                 counters[name] = counters_of(stem, scrape.Scrapes.decode(content))
+            elif kind == EVENTS:
+                events += msgspec.json.Decoder(ClusterEvent).decode_lines(content.partition(b"\n")[2])
         except (OSError, EOFError, zlib.error, GraderError, msgspec.MsgspecError) as error:
             unread.append(Unread(name, str(error)))
     return Evidence(
@@ -88,6 +111,7 @@ def read(folder: Path) -> Evidence:
         facts=tuple(_facts(folder / "run.jsonl")),
         loads=loads,
         counters=counters,
+        events=tuple(events),
         files=tuple(names),
         unread=tuple(unread),
         seal=_seal(folder),

@@ -17,12 +17,12 @@ from graders.html.evidence import Evidence
 from graders.html.loads import Load, groups, milliseconds, quantile
 from graders.html.plots import DASHES, Panel, Plot
 from graders.html.timeline import timeline
-from graders.next_steps import Step, live_steps, next_steps, root_causes, waiting_for
+from graders.next_steps import Step, kept_steps, live_steps, next_steps, root_causes, waiting_for
 from graders.record import write_whole
 from graders.rubric import CheckResult, Verdict
 from graders.told import plain, told, where_graded
 
-MOST_LETTERS = 2000
+MOST_LETTERS = 1200
 """Longer texts are cut: they are whole in verdict.json."""
 MOST_BYTES = 1_500_000
 """Plots are drawn until a page has so much of them."""
@@ -97,6 +97,7 @@ def render(found: Evidence) -> str:
         machine=_machine(verdict),
         causes=[_cause(verdict, check) for check in root_causes(verdict)],
         live=live_steps(verdict),
+        kept=kept_steps(verdict, found.place, found.files),
         sections=sections,
         measured=[section for section in sections if section.panels],
         timeline=timeline(found),

@@ -3,6 +3,7 @@
 import gzip
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from graders.rubric import CheckResult
@@ -99,6 +100,16 @@ def evidence() -> dict[str, bytes]:
     run = load_run(requests, rate=10.0, started_at=NOON_SECONDS + 35)
     files["objective-1-submission.jsonl.gz"] = gzip.compress(run.encode(), mtime=0)
     files["objective-1-scrapes.jsonl"] = scrapes([(0, 0, 0), (4, 0, 0.5), (4, 3, 1.0), (4, 1, 1.0), (0, 0, 0)]).encode()
+    happened = {
+        "first": NOON,
+        "last": NOON,
+        "kind": "Pod",
+        "name": "submission-0",
+        "reason": HOSTILE,
+        "type": "Warning",
+    }
+    files["cluster/events.jsonl"] = msgspec.json.Encoder().encode_lines([{"format": "gpulab/events/v1"}, happened])
+    files["cluster/logs/submission-0/vllm.log"] = HOSTILE.encode()
     return files
 
 
