@@ -4,6 +4,8 @@ Place: `gpulab report` and the plugin write a report by `write`. Limits: the pag
 text is data, escaped by the template, without control characters and no longer than a page can hold.
 """
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +67,8 @@ def write(folder: Path, out: Path | None = None) -> Path:
             f"asked to write the report to {target}, inside the run's folder, whose manifest tells every file there; "
             "name a file elsewhere"
         )
-    text = render(evidence.read(folder))
+    here = Path.cwd()  # from where the commands on the page work
+    text = render(evidence.read(place.relative_to(here) if place.is_relative_to(here) else place))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, text.encode())
@@ -76,8 +79,7 @@ def write(folder: Path, out: Path | None = None) -> Path:
 
 def render(found: Evidence) -> str:
     """The page as text."""
-    from graders.html.draw import draw  # here, as loading matplotlib takes a second
-
+    draw = _loaded()
     pages = Environment(
         loader=PackageLoader("graders.html"),
         autoescape=True,
@@ -107,6 +109,17 @@ def render(found: Evidence) -> str:
         dashes=[" ".join(f"{length:g}" for length in dash) for dash in DASHES],
         signs=SIGNS,
     )
+
+
+def _loaded() -> Callable[[Plot, str], str]:
+    """What draws, loaded when it is needed, as that takes a second; no settings but ours are heard by it.
+
+    Matplotlib reads a file matplotlibrc of the working folder, or else of the user, while it is loaded.
+    """
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    with contextlib.chdir(Path(__file__).parent):
+        from graders.html.draw import draw
+    return draw
 
 
 def _drawer(draw: Callable[[Plot, str], str]) -> Callable[[Plot, str], Markup | None]:

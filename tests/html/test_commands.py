@@ -1,11 +1,14 @@
 """`gpulab report`, and `--report` of a grading: which run, which file, and what is said when it cannot be."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import gpulab
 from commands import reporting
+from graders.html import page
 from tests.graders.tiny_lab import FIRST, RUN, SECOND, Session
 from tests.html.conftest import store_whole
 
@@ -25,6 +28,21 @@ def test_a_run_is_reported_beside_its_folder_or_where_it_is_wanted(
     assert said(capsys, "report", str(stored)) == (0, f"{beside}\n", "")
     assert said(capsys, "report", str(stored), "--out", str(wanted)) == (0, f"{wanted}\n", "")
     assert beside.read_text() == wanted.read_text()
+
+
+def test_settings_in_the_working_folder_are_not_heard(stored: Path, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\x00 no settings")
+    program = [str(Path(sys.executable).with_name("gpulab")), "report", str(stored)]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{stored}.html\n", "")
+
+
+def test_paths_are_told_from_the_working_folder(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = page.write(stored).read_text()
+    log = "results/03_vllm/20260901T120000Z-abcdef/evidence/cluster/logs/submission-0/vllm.log"
+    assert f"<code>tail -n 40 {log}</code>" in text
+    assert str(tmp_path) not in text
 
 
 def test_the_newest_run_is_the_default(
