@@ -5,13 +5,15 @@ the page, which differ between light and dark, and `svg` puts the page's own in 
 """
 
 import io
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.typing import RcKeyType
@@ -23,8 +25,9 @@ WIDTH, HEIGHT = 360, 212
 """In points, which are the pixels of a small screen: letters stay readable there."""
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 26, 36
 LETTERS, WEIGHT = 11, 1.8
-FAR = 50.0
-"""An axis over so many times has a number at each power of ten only."""
+STEPS = ((50.0, (1, 2, 5)), (1000.0, (1, 3)), (math.inf, (1,)))
+"""Of an axis over less than so many times: which multiples of powers of ten have a number."""
+BROKEN = (0, (4, 2))
 MARKERS = ("o", "s", "^", "D", "v")
 SETTINGS: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
@@ -96,19 +99,22 @@ def _dash(style: int) -> Any:  # noqa: ANN401, a name or a tuple
 
 
 def _scales(axes: Axes, plot: Plot) -> None:
-    for log, axis, scale in ((plot.log_x, axes.xaxis, axes.set_xscale), (plot.log_y, axes.yaxis, axes.set_yscale)):
-        _scale(log, axis, scale)
-    if plot.top is not None:
+    if plot.log_x:
+        axes.set_xscale("log")
+    if plot.log_y:
+        axes.set_yscale("log")
+    elif plot.top is not None:
         axes.set_ylim(0, plot.top)
-    elif not plot.log_y:
+    else:
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.04))
+    _numbers(axes.xaxis, axes.get_xlim(), log=plot.log_x)
+    _numbers(axes.yaxis, axes.get_ylim(), log=plot.log_y)
 
 
-def _scale(log: bool, axis: Any, scale: Callable[[str], None]) -> None:  # noqa: ANN401, matplotlib types neither axis
+def _numbers(axis: Axis, ends: tuple[float, float], *, log: bool) -> None:
     if log:
-        scale("log")
-        low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < FAR * low else (1,), numticks=9))
+        steps = next(steps for times, steps in STEPS if ends[1] < times * ends[0])
+        axis.set_major_locator(LogLocator(subs=steps, numticks=9))
         axis.set_minor_locator(NullLocator())
     else:
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
@@ -116,22 +122,23 @@ def _scale(log: bool, axis: Any, scale: Callable[[str], None]) -> None:  # noqa:
 
 
 def _bounds(axes: Axes, plot: Plot) -> None:
+    """Each with its name at its side that is away from the edge of the plot."""
     for bound in plot.bounds:
         if bound.axis == "x":
-            axes.axvline(bound.at, color=svg.BAD, linewidth=1.4, linestyle=(0, (4, 2)))
-            left = axes.transAxes.inverted().transform(axes.transData.transform((bound.at, 0)))[0] > 0.5
-            place, side = (bound.at, 0.06), "right" if left else "left"
-            transform = axes.get_xaxis_transform()
+            axes.axvline(bound.at, color=svg.BAD, linewidth=1.4, linestyle=BROKEN)
+            place, along = (bound.at, 0.06), axes.get_xaxis_transform()
         else:
-            axes.axhline(bound.at, color=svg.BAD, linewidth=1.4, linestyle=(0, (4, 2)))
-            place, side, left = (0.01, bound.at), "left", False
-            transform = axes.get_yaxis_transform()
+            axes.axhline(bound.at, color=svg.BAD, linewidth=1.4, linestyle=BROKEN)
+            place, along = (0.01, bound.at), axes.get_yaxis_transform()
+        across, up = axes.transAxes.inverted().transform(along.transform(place))
+        left, below = bound.axis == "x" and across > 0.5, bound.axis == "y" and up > 0.8
         axes.annotate(
             bound.label,
             place,
-            (-4 if left else 4, 3),
-            xycoords=transform,
+            (-4 if left else 4, -4 if below else 3),
+            xycoords=along,
             textcoords="offset points",
             color=svg.BAD,
-            ha=side,
+            ha="right" if left else "left",
+            va="top" if below else "baseline",
         )

@@ -87,7 +87,7 @@ def _of(
         title=title,
         meaning=f"{title} over time, in {unit}, as the server or exporter says.",
         words=tuple(
-            f"{name}: {'at' if name else 'At'} most {value:,.4g} {unit}".removeprefix(": ") for name, value in most
+            f"{name}: {'at' if name else 'At'} most {value:,.3g} {unit}".removeprefix(": ") for name, value in most
         ),
         x="s",
         y=unit,

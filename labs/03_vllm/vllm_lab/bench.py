@@ -185,7 +185,7 @@ class Bench:
         return Observed(run, found, window.scrapes, evidence)
 
     @contextlib.contextmanager
-    def gpu_watched(self) -> Iterator[list[Scrape]]:
+    def gpu_watched(self, name: str) -> Iterator[list[Scrape]]:
         """What the exporter on the submission's node tells of its GPU meanwhile; nothing where GPUs are simulated."""
         self.start(lambda _: None)
         found: list[Scrape] = []
@@ -203,6 +203,9 @@ class Bench:
             with scraper.during(every=gpu.EVERY_SECONDS):
                 yield found
             found += scraper.scrapes()
+        if found:
+            scrapes = scrape.Scrapes.of(found, before=found[0].round, after=found[-1].round)
+            self._keep(f"{name}-scrapes.jsonl", scrapes.encode())
 
     @property
     def pod(self) -> str:
