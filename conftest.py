@@ -126,6 +126,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     group.addoption("--export", action="append", default=[], metavar="FORMAT=FILE", help="write the run so as well")
     group.addoption("--sign", type=Path, metavar="KEY", help="private key that signs the run (or GPULAB_SIGNING_KEY)")
+    group.addoption("--report", type=Path, metavar="FILE", help="write the run as one HTML page as well")
     group.addoption("--out", type=Path, default=RESULTS, help="folder for results (default: results/)")
     add_flags(group.addoption)
 
@@ -154,6 +155,7 @@ def pytest_configure(config: pytest.Config) -> None:
         sign=_signer(config.option.sign or os.environ.get("GPULAB_SIGNING_KEY")),
         tiers=config.option.hints,
         terms=_terms(config.option),
+        report=config.option.report and config.option.report.absolute(),
     )
     config.pluginmanager.register(plugin, "gpulab")
     config.add_cleanup(display.clear)

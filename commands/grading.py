@@ -36,6 +36,9 @@ def add(commands: Commands) -> None:
     grade.add_argument(
         "--sign", type=Path, metavar="KEY", help="private key that signs the run (or GPULAB_SIGNING_KEY)"
     )
+    grade.add_argument(
+        "--report", type=Path, metavar="FILE", help="as well: one HTML page with plots of what was measured"
+    )
     add_flags(grade.add_argument)
     grade.add_argument(
         "--repeat", type=count_of_runs, metavar="N", help="grade N times and tell how much the runs differ"
@@ -104,6 +107,8 @@ def run_grade(options: argparse.Namespace) -> int:
     words += _flags(options)
     words += [f"--out={options.out}"] if options.out else []
     words += [f"--export={each}" for each in options.export]
+    if options.report:
+        words.append(f"--report={options.report}")
     for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):  # who sets these could have nothing graded and exit with 0
         os.environ.pop(name, None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

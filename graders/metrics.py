@@ -25,9 +25,9 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     """How one kind of server calls what is compared; None for what it does not tell.
 
     Counters count since the start of the process: requests `finished` for whatever reason, tokens, pre-emptions. Prefix
-    cache queries and hits are in tokens. `running` and `waiting` are gauges, `ttft`, `tpot`, `e2e` histograms in
-    seconds with one observation per request; `step_tokens` has one per step of the engine: tokens computed in it. The
-    label `source` of `prompt_sources` says where prompt tokens came from.
+    cache queries and hits are in tokens. `running`, `waiting` and `kv_usage`, which is a share, are gauges, `ttft`,
+    `tpot`, `e2e` histograms in seconds with one observation per request; `step_tokens` has one per step of the engine:
+    tokens computed in it. The label `source` of `prompt_sources` says where prompt tokens came from.
     """
 
     finished: str
@@ -35,6 +35,7 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     generation_tokens: str
     running: str
     waiting: str
+    kv_usage: str | None = None
     preemptions: str | None = None
     prefix_queries: str | None = None
     prefix_hits: str | None = None
@@ -50,8 +51,9 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def brief(self) -> tuple[str, ...]:
-        """The few samples that rounds during the load keep: gauges, and the counter that tells whether it works."""
-        return (self.finished, self.generation_tokens, self.running, self.waiting, STARTED)
+        """The few samples that rounds during the load keep: gauges, and counters that tell whether it works."""
+        told = (self.kv_usage, self.preemptions)
+        return (self.finished, self.generation_tokens, self.running, self.waiting, *filter(None, told), STARTED)
 
     @property
     def histograms(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ VLLM = Names(
     generation_tokens="vllm:generation_tokens_total",
     running="vllm:num_requests_running",
     waiting="vllm:num_requests_waiting",
+    kv_usage="vllm:kv_cache_usage_perc",
     preemptions="vllm:num_preemptions_total",
     prefix_queries="vllm:prefix_cache_queries_total",
     prefix_hits="vllm:prefix_cache_hits_total",

@@ -67,6 +67,7 @@ class Plugin:
         exports: formats to write a run in when it has ended, each with its file.
         secrets: values that are redacted wherever a run would keep them.
         sign: makes a signature of a run's manifest; None for none.
+        report: file to write a run's page to when it has ended.
         tiers: how many tiers of a hint are shown.
         terms: on what terms a lab is graded.
         pause: waits before what the infrastructure broke is tried again.
@@ -89,6 +90,7 @@ class Plugin:
         exports: Sequence[tuple[str, Path]] = (),
         secrets: Sequence[str] = (),
         sign: Callable[[bytes], bytes] | None = None,
+        report: Path | None = None,
         tiers: int = 1,
         terms: Callable[[Lab], Terms] = lambda _: Terms(),
         pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
@@ -100,7 +102,7 @@ class Plugin:
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
         self._others = others
         self._terms = terms
-        self._exports, self._unexported = exports, list[str]()
+        self._exports, self._report_file, self._unexported = exports, report, list[str]()
         self._secrets, self._sign = secrets, sign
         self._retry = Retry(
             check_of=lambda item: item.stash.get(_CHECK, None),
@@ -250,6 +252,7 @@ class Plugin:
                 exitstatus, [run.verdict.status for run in runs.values()], interrupted=self._interrupted
             )
             self._export(list(runs.values()))
+            self._report(list(runs.values()))
             if self._unexported:
                 session.exitstatus = 3
 
@@ -269,6 +272,20 @@ class Plugin:
                 formats.write(name, path, [(run.place.parent.name, run.verdict) for run in runs])
             except GraderError as error:
                 self._unexported.append(str(error))
+
+    def _report(self, runs: list[LabRun]) -> None:
+        if self._report_file is None:
+            return
+        from graders.html import page  # here, as only a report needs what draws
+
+        try:
+            if len(runs) > 1:
+                raise page.WrongReport(
+                    f"a report tells of one run, and {len(runs)} labs were graded; write them by `gpulab report RUN`"
+                )
+            page.write(runs[0].place.parent, self._report_file)
+        except GraderError as error:
+            self._unexported.append(str(error))
 
     def _begin(self, lab: Lab) -> LabRun:
         try:
@@ -294,7 +311,7 @@ class Plugin:
         )
         folder = self._results / lab.name / run_id(now, self._token())
         try:
-            record = Record(folder, secrets=self._secrets)
+            record = Record(folder, secrets=self._secrets, now=self._now)
             return LabRun(lab, record, header, submission, self._facts, self._others)
         except NotWritten as error:
             raise pytest.UsageError(str(error)) from error

@@ -53,6 +53,7 @@ class Record:
         most: bytes that its files may have together.
         clock: seconds, for saying what compressing took.
         write: as os.write.
+        now: the time that each fact gets.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class Record:
         most: int = RUN_BYTES,
         clock: Callable[[], float] = time.perf_counter,
         write: Write = os.write,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         folder.mkdir(parents=True)
-        self.folder = folder
+        self.folder, self._now = folder, now
         self.broken: NotWritten | None = None
         """Why it can no longer be written, once that was seen."""
         self._secrets, self._most, self._clock, self._write = tuple(secrets), most, clock, write
@@ -79,7 +81,7 @@ class Record:
 
     def write(self, kind: str, **fact: object) -> None:
         """Appends one fact to run.jsonl."""
-        self._run.write({"kind": kind, **fact})
+        self._run.write({"kind": kind, "at": self._now(), **fact})
 
     def clean(self, fact: Kept) -> Kept:
         """A fact as `write` writes it: without secrets, and no text in it longer than FACT_CHARACTERS."""

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from graders.next_steps import commands
 from graders.rubric import CheckResult, Status, Verdict
 from graders.told import plain, score, told, where_graded, whose
 
@@ -61,6 +62,11 @@ def _page(verdict: Verdict, place: Path) -> Iterator[RenderableType]:
     if student := whose(verdict):
         yield _words(student)
     yield Text()
+    if verdict.status != "passed":
+        yield _words("what to look at next:")
+        for command in commands(verdict, place.parent):
+            yield Padding(_words(command), (0, 0, 0, 2))
+        yield Text()
     yield _words("verdict, with evidence beside it:")
     yield _words(str(place))
 

@@ -43,6 +43,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         interval: its bounds at `confidence` (0 to 1).
         confidence: of the interval, or of the test that decided.
         hint: key of the hint in lab.toml that fits what was observed.
+        bounds: what single requests were held to, in seconds by "ttft" and "tpot", for those who plot them.
         evidence: names of files in the run's folder that show it.
     """
 
@@ -55,6 +56,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None = None
     confidence: float | None = None
     hint: str | None = None
+    bounds: Mapping[str, float] = {}
     evidence: tuple[str, ...] = ()
 
     @classmethod
@@ -68,6 +70,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         verdict: Outcome,
         hint: str | None,
         evidence: tuple[str, ...] = (),
+        bounds: Mapping[str, float] | None = None,
     ) -> Self:
         """A finding whose value is what an estimate says, with its interval."""
         return cls(
@@ -80,6 +83,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             interval=estimate.interval,
             confidence=estimate.confidence,
             hint=hint,
+            bounds=bounds or {},
             evidence=evidence,
         )
 
@@ -106,6 +110,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None = None
     confidence: float | None = None
     hint: str | None = None
+    bounds: Mapping[str, float] = {}
     evidence: tuple[str, ...] = ()
     why: str | None = None
     attempts: int = 0

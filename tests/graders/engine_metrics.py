@@ -25,6 +25,7 @@ class EngineMetrics:
         self._started.set(started)
         self.running = self._gauge("num_requests_running")
         self.waiting = self._gauge("num_requests_waiting")
+        self.kv_usage = self._gauge("kv_cache_usage_perc")
         self._finished = Counter("vllm:request_success", "doc", (*LABELS, "finished_reason"), registry=self.registry)
         for reason in ("stop", "length", "abort", "error"):
             self._finished.labels(**LABELS, finished_reason=reason)

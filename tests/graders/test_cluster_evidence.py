@@ -137,8 +137,10 @@ def whole(api: Api) -> None:
 
 
 def facts(record: Record, kind: str) -> list[dict[str, Any]]:
+    """The facts of a kind, without their times."""
     lines = map(msgspec.json.decode, (record.folder / "run.jsonl").read_bytes().splitlines())
-    return [line for line in lines if line.get("kind") == kind]
+    found = [line for line in lines if line.get("kind") == kind]
+    return [{name: value for name, value in line.items() if name != "at"} for line in found]
 
 
 def missing(record: Record) -> dict[str, str]:

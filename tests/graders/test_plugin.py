@@ -27,6 +27,12 @@ def test_full_marks(session: Session) -> None:
     result.stdout.fnmatch_lines(["*scorecard*", "01_tiny: A tiny lab", "100/100 passed", f"{RUN}/verdict.json"])
 
 
+@pytest.mark.parametrize(("color", "escapes"), [("auto", False), ("yes", True)])
+def test_the_scorecard_has_colours_in_a_terminal_only(session: Session, color: str, *, escapes: bool) -> None:
+    text = session.run(FIRST + SECOND, f"--color={color}").stdout.str()
+    assert ("\x1b[1;32mpassed" in text, "\x1b" in text) == (escapes, escapes)
+
+
 def test_the_record_is_sealed_and_holds_the_submission(session: Session) -> None:
     session.run(FIRST + SECOND)
     folder = session.pytester.path / RUN

@@ -21,12 +21,12 @@ def test_a_run_is_named_by_its_time_in_utc() -> None:
 
 
 def test_facts_are_lines_after_a_line_that_names_the_format(tmp_path: Path) -> None:
-    record = Record(tmp_path / "03_vllm" / "run")
+    record = Record(tmp_path / "03_vllm" / "run", now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC))
     record.write("sample", value=math.inf, when=datetime(2026, 9, 1, tzinfo=UTC))
     lines = (record.folder / "run.jsonl").read_text().splitlines()
     assert [msgspec.json.decode(line) for line in lines] == [
         {"format": FORMAT},
-        {"kind": "sample", "value": None, "when": "2026-09-01T00:00:00Z"},
+        {"kind": "sample", "at": "2026-09-01T12:00:00Z", "value": None, "when": "2026-09-01T00:00:00Z"},
     ]
     record.seal()
 
@@ -101,7 +101,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def facts(record: Record) -> list[dict[str, object]]:
-    return [msgspec.json.decode(line) for line in (record.folder / "run.jsonl").read_bytes().splitlines()]
+    """The lines of run.jsonl, without their times."""
+    lines = map(msgspec.json.decode, (record.folder / "run.jsonl").read_bytes().splitlines())
+    return [{name: value for name, value in line.items() if name != "at"} for line in lines]
 
 
 def test_secrets_are_redacted_before_they_are_written_and_counted(tmp_path: Path) -> None:

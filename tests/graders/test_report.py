@@ -76,6 +76,10 @@ skipped          0/30  Service-level objective
 30/100 failed
 level L1; simulated: GPUs
 
+what to look at next:
+  pytest labs/03_vllm -k test_throughput
+  gpulab report results/03_vllm/20260901T120000Z-a1b2c3
+
 verdict, with evidence beside it:
 results/03_vllm/20260901T120000Z-a1b2c3/verdict.json
 """
@@ -85,14 +89,18 @@ def test_a_scorecard_is_this_text() -> None:
     assert render_scorecard(VERDICT, PLACE) == SCORECARD
 
 
-def test_full_marks_are_said_in_one_line() -> None:
+def test_full_marks_are_said_in_one_line_and_nothing_is_next() -> None:
     whole = msgspec.structs.replace(VERDICT, points=100, status="passed", checks=())
-    assert "\n100/100 passed\n" in render_scorecard(whole, PLACE)
+    text = render_scorecard(whole, PLACE)
+    assert "\n100/100 passed\n" in text
+    assert "next" not in text
 
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_it_fits_and_has_no_escapes(width: int) -> None:
-    text = render_scorecard(VERDICT, PLACE, width=width)
+    endless = msgspec.structs.replace(THROUGHPUT, title="T" * 200, observed="x" * 200, status="inconclusive")
+    verdict = msgspec.structs.replace(VERDICT, checks=(*VERDICT.checks, endless), reason="y" * 200)
+    text = render_scorecard(verdict, PLACE.parent / ("z" * 200) / PLACE.name, width=width)
     assert max(len(line) for line in text.splitlines()) <= width
     assert "\x1b" not in text
 

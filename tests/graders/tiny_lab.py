@@ -77,6 +77,7 @@ class Session:
         self.exports: Sequence[tuple[str, Path]] = ()
         self.tiers = 1
         self.terms: Callable[[Lab], Terms] = lambda _: Terms()
+        self.report: Path | None = None
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
         (self.lab / "test_tiny.py").write_text(HEAD + source)
@@ -94,6 +95,7 @@ class Session:
             tiers=self.tiers,
             terms=self.terms,
             pause=lambda: None,
+            report=self.report,
             now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
             token=lambda: "abcdef",
         )

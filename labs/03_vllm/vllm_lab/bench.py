@@ -185,7 +185,7 @@ class Bench:
         return Observed(run, found, window.scrapes, evidence)
 
     @contextlib.contextmanager
-    def gpu_watched(self) -> Iterator[list[Scrape]]:
+    def gpu_watched(self, name: str) -> Iterator[list[Scrape]]:
         """What the exporter on the submission's node tells of its GPU meanwhile; nothing where GPUs are simulated."""
         self.start(lambda _: None)
         found: list[Scrape] = []
@@ -203,6 +203,9 @@ class Bench:
             with scraper.during(every=gpu.EVERY_SECONDS):
                 yield found
             found += scraper.scrapes()
+        if found:
+            scrapes = scrape.Scrapes.of(found, before=found[0].round, after=found[-1].round)
+            self._keep(f"{name}-scrapes.jsonl", scrapes.encode())
 
     @property
     def pod(self) -> str:
@@ -232,6 +235,7 @@ class Bench:
         release = self._releases["submission"]
         before = self.pods.replicas(release)
         self._revision += 1
+        self._record.write("event", what="the submission is upgraded")
         self._install("submission", replicas=1)
         return self.pods.wait_until_replaced(release, before, 1, seconds=seconds, progress=progress)
 
@@ -257,6 +261,7 @@ class Bench:
 
     def kill(self, pod: str) -> None:
         """Takes one of the submission's pods away."""
+        self._record.write("event", what=f"the pod {pod} is deleted without grace", warning=True)
         self.pods.kill(self._releases["submission"], pod)
 
     def stop_baseline(self, progress: Progress) -> None:

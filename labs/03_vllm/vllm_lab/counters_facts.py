@@ -65,6 +65,7 @@ def judge_counters(facts: Counters, threshold: Thresholds) -> Finding:
         value=len(facts.agreed) / compared if compared else None,
         n=compared,
         hint=None if verdict == "passed" else "blind" if blind else "disagree",
+        bounds=objective.bounds,
     )
 
 

@@ -36,6 +36,11 @@ class Objective(msgspec.Struct, frozen=True):
         """Calibrated on what the starter's configuration does for one user."""
         return cls(threshold("slo_ttft_factor") * alone.ttft, threshold("slo_tpot_factor") * alone.tpot, alone.rate)
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds by name, for a finding."""
+        return {"ttft": self.ttft, "tpot": self.tpot}
+
     def words(self) -> str:
         """The bounds, for a sentence."""
         return f"TTFT <= {self.ttft * 1000:.0f} ms and TPOT <= {self.tpot * 1000:.1f} ms"
@@ -126,6 +131,7 @@ def judge_service_level(facts: ServiceLevel, threshold: Thresholds) -> Finding:
         ),
         verdict=verdict,
         hint=None if verdict == "passed" else tally.hint,
+        bounds=objective.bounds,
     )
 
 
@@ -166,4 +172,5 @@ def judge_highest_load(facts: HighestLoad, threshold: Thresholds) -> Finding:
         interval=(found.held or 0.0, LADDER[-1] if found.not_held is None else found.not_held),
         confidence=ONE_SIDED,
         hint=None if verdict == "passed" or not missed else missed[0].tally.hint,
+        bounds=objective.bounds,
     )

@@ -49,7 +49,7 @@ def agreement(one: Run, other: Run) -> tuple[int, int]:
 def throughput(check: Check, bench: Bench, progress: Progress, number: int) -> Throughput:
     """Tokens per second of all streams together, in turns with the starter's."""
     pairs, count = int(check.threshold("throughput_pairs")), int(check.threshold("throughput_streams"))
-    with bench.gpu_watched() as scrapes:
+    with bench.gpu_watched(f"throughput-{number}-gpu") as scrapes:
         measured = [_pair(check, bench, progress, number, pair, pairs) for pair in range(1, pairs + 1)]
     return Throughput(
         streams=count,

@@ -1,0 +1,94 @@
+"""What to look at next after a check that did not pass, with the commands for it.
+
+Place: the scorecard and the report tell it of checks at the root of others. Limits: commands only; why and how are
+told by the hints of lab.toml. A run's namespace goes with the run, so they bring back something to look at.
+"""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from graders.rubric import CheckResult, Verdict
+
+LOGS = "evidence/cluster/logs/"
+"""Where a run keeps what containers said, as POD/CONTAINER.log."""
+MOST_LOGS = 6
+MOST_CAUSES = 3
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A thing to do, in words, and its command."""
+
+    text: str
+    command: str
+
+
+def next_steps(verdict: Verdict, check: CheckResult) -> tuple[Step, ...]:
+    """What to do about this check of a run; nothing for one that passed or was skipped."""
+    lab = shlex.quote(verdict.lab)
+    alone = f"pytest labs/{lab} -k test_{shlex.quote(check.id)}"
+    if check.status == "failed":
+        return (Step("Measure this check alone, as often as you like.", alone),)
+    if check.status == "inconclusive":
+        return (Step("End what else the machine is busy with, and measure it again.", alone),)
+    if check.status == "error" and check.error_class == "infrastructure":
+        return (
+            Step("See what this machine has and lacks.", "gpulab doctor"),
+            Step("Grade again: this cost no points.", f"gpulab grade {lab}"),
+        )
+    return ()
+
+
+def live_steps(verdict: Verdict) -> tuple[Step, ...]:
+    """How to look at what failed while it runs; nothing where nothing failed."""
+    if all(check.status != "failed" for check in verdict.checks):
+        return ()
+    return (
+        Step("Let the lab's cluster run on between gradings.", f"gpulab up --lab {shlex.quote(verdict.lab)}"),
+        Step(
+            "While a check is measured, in another terminal: which pods are there?",
+            "gpulab kubectl get pods -A -o wide",
+        ),
+        Step("What does Kubernetes complain of?", "gpulab kubectl events -A --types=Warning"),
+    )
+
+
+def kept_steps(verdict: Verdict, place: Path, files: Iterable[str]) -> tuple[Step, ...]:
+    """How to read what the pods of a run said, where it kept that and did not pass.
+
+    Args:
+        verdict: of the run.
+        place: its folder.
+        files: names of the files in it.
+    """
+    if verdict.status == "passed":
+        return ()
+    logs = [name for name in files if name.startswith(LOGS) and name.endswith(".log")]
+    return tuple(
+        Step(
+            f"The end of what {name.removeprefix(LOGS).removesuffix('.log')} said:",
+            f"tail -n 40 {shlex.quote(str(place / name))}",
+        )
+        for name in logs[:MOST_LOGS]
+    )
+
+
+def root_causes(verdict: Verdict) -> tuple[CheckResult, ...]:
+    """The checks that did not pass by themselves, each told once; those skipped because of them are not among them."""
+    return tuple(check for check in verdict.checks if check.status not in ("passed", "skipped"))
+
+
+def commands(verdict: Verdict, place: Path) -> tuple[str, ...]:
+    """What to type after a run, whose folder is `place`, that did not pass: for some root causes, and for the whole."""
+    steps = [step.command for check in root_causes(verdict)[:MOST_CAUSES] for step in next_steps(verdict, check)]
+    return (*dict.fromkeys(steps), f"gpulab report {shlex.quote(str(place))}")
+
+
+def waiting_for(verdict: Verdict, root: CheckResult) -> tuple[str, ...]:
+    """Titles of the checks that were skipped because this one did not pass, by what they say of it."""
+    said = repr(root.title)
+    return tuple(
+        check.title for check in verdict.checks if check.status == "skipped" and said in (check.observed or "")
+    )

@@ -1,0 +1,81 @@
+"""`gpulab report`, and `--report` of a grading: which run, which file, and what is said when it cannot be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gpulab
+from commands import reporting
+from graders.html import page
+from tests.graders.tiny_lab import FIRST, RUN, SECOND, Session
+from tests.html.conftest import store_whole
+
+pytest_plugins = ["pytester"]
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    status = gpulab.main(words)
+    found = capsys.readouterr()
+    return status, found.out, found.err
+
+
+def test_a_run_is_reported_beside_its_folder_or_where_it_is_wanted(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beside, wanted = stored.with_name(f"{stored.name}.html"), tmp_path / "page.html"
+    assert said(capsys, "report", str(stored)) == (0, f"{beside}\n", "")
+    assert said(capsys, "report", str(stored), "--out", str(wanted)) == (0, f"{wanted}\n", "")
+    assert beside.read_text() == wanted.read_text()
+
+
+def test_settings_in_the_working_folder_are_not_heard(stored: Path, tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\x00 no settings")
+    program = [str(Path(sys.executable).with_name("gpulab")), "report", str(stored)]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{stored}.html\n", "")
+
+
+def test_paths_are_told_from_the_working_folder(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = page.write(stored).read_text()
+    log = "results/03_vllm/20260901T120000Z-abcdef/evidence/cluster/logs/submission-0/vllm.log"
+    assert f"<code>tail -n 40 {log}</code>" in text
+    assert str(tmp_path) not in text
+
+
+def test_the_newest_run_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reporting, "RESULTS", tmp_path / "results")
+    assert said(capsys, "report") == (
+        2,
+        "",
+        f"gpulab: asked to report the newest run, but {tmp_path / 'results'} holds none; grade a lab, or name a run's "
+        "folder\n",
+    )
+    for name in ("01_a/20260902T120000Z-a", "03_vllm/20260901T120000Z-b"):
+        store_whole(tmp_path / "results" / name)
+    assert said(capsys, "report")[1] == f"{tmp_path / 'results/01_a/20260902T120000Z-a.html'}\n"
+
+
+def test_a_grading_writes_the_report_of_its_run(session: Session, tmp_path: Path) -> None:
+    session.report = tmp_path / "report.html"
+    assert session.run(FIRST + SECOND).ret == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "<h1>A tiny lab</h1>" in text
+    assert "All files are as they were when the run was sealed" in text
+
+
+def test_a_report_that_cannot_be_written_is_said_and_the_verdict_stands(session: Session) -> None:
+    session.report = session.pytester.path / RUN / "report.html"
+    result = session.run(FIRST + SECOND)
+    assert result.ret == 3
+    assert session.statuses() == ["passed", "passed"]
+    result.stdout.fnmatch_lines(
+        [
+            f"not exported: asked to write the report to {session.report}, inside the run's folder, whose manifest "
+            "tells every file there; name a file elsewhere"
+        ]
+    )
