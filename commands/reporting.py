@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
         commands, "report", run_report, "write a run as one HTML page, with plots of what was measured"
     )
     report.add_argument(
-        "run_folder", nargs="?", type=Path, metavar="RUN", help="folder (default: the newest in results/)"
+        "run_folder", nargs="?", type=Path, metavar="RUN", help="folder or packed run (default: the newest in results/)"
     )
     report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default: RUN.html, beside the folder)")
 

@@ -331,8 +331,16 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
 def read_verdict(path: Path) -> Verdict:
     """Reads what `write_verdict` wrote; raises HarnessError when it is not that."""
     try:
-        verdict = msgspec.json.decode(path.read_bytes(), type=Verdict)
-    except (OSError, msgspec.DecodeError) as error:
+        return verdict_of(path.read_bytes(), path)
+    except OSError as error:
+        raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
+
+
+def verdict_of(content: bytes, path: Path) -> Verdict:
+    """The verdict that was read from a file; raises HarnessError, with its path, when it is none."""
+    try:
+        verdict = msgspec.json.decode(content, type=Verdict)
+    except msgspec.DecodeError as error:
         raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
     if verdict.schema != SCHEMA:
         raise HarnessError(f"{path} has the schema {verdict.schema!r}, this program reads {SCHEMA!r}; grade it again")

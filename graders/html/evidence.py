@@ -1,11 +1,9 @@
-"""A run's folder read for a report: its verdict, its facts, and its evidence reduced to what is shown.
+"""A stored run read for a report: its verdict, its facts, and its evidence reduced to what is shown.
 
 Place: `page` shows what this reads. Limits: it reads one file after the other and keeps little of each; a file that
 cannot be read is named, and the report goes on without it.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,22 +12,23 @@ from typing import Any
 import msgspec
 
 from graders import samples, scrape
-from graders.errors import GraderError, HarnessError
+from graders.audit import audit
+from graders.errors import GraderError
 from graders.html.counters import Counters, counters_of
 from graders.html.loads import Load, loads_of
-from graders.record import tampered
-from graders.rubric import CheckResult, Verdict, read_verdict
+from graders.packed import SUFFIX, RunUnreadable
+from graders.rubric import CheckResult, Verdict, verdict_of
+from graders.stored import UNDECODABLE, StoredRun
 
+VERDICT, FACTS, FOLDER = "verdict.json", "run.jsonl", "evidence/"
 LOADS, SCRAPES = (name.rpartition("/")[0] for name in (samples.FORMAT, scrape.FORMAT))
 EVENTS = "gpulab/events"
 """What files of each kind say in their first line, before the version."""
 ENDINGS = (".jsonl.gz", ".jsonl")
-MOST_BYTES = 512 * 2**20
-"""A file that holds more is not read: no run of a lab writes so much."""
 
 
 class ClusterEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event of Kubernetes: when it came first and last, and how often; what it is about, and what it says."""
+    """An event of Kubernetes: when it came first and last, and how often; what it is about, and why it came."""
 
     first: datetime
     last: datetime
@@ -38,7 +37,6 @@ class ClusterEvent(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     kind: str | None = None
     name: str | None = None
-    message: str | None = None
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -52,8 +50,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that a report is made of.
 
     Attributes:
-        run: the name of the run, which is its folder's.
-        place: its folder.
+        run: the name of the run, which is that of its folder or of its packed file.
+        place: its folder, or the file it was packed as.
         verdict: what was judged.
         facts: the lines of run.jsonl, but for its format.
         loads: load runs by the name of their file in the folder.
@@ -61,7 +59,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         events: of Kubernetes, in the run's namespace.
         files: names of all evidence, sorted.
         unread: what could not be read.
-        seal: whether the files are as they were when the run was sealed, a sentence.
+        holds: whether nothing speaks against the run, and what does, in sentences.
     """
 
     run: str
@@ -73,49 +71,63 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[ClusterEvent, ...]
     files: tuple[str, ...]
     unread: tuple[Unread, ...]
-    seal: str
+    holds: str
 
-    def evidence_of(self, check: CheckResult) -> list[str]:
-        """Names of the files that a check's result rests on, as they are called here: some are compressed."""
-        kept = frozenset(self.files)
-        return [each for name in check.evidence for each in (name, f"{name}.gz") if each in kept]
+    def loads_of(self, check: CheckResult) -> tuple[Load, ...]:
+        """The load runs that a check's result rests on."""
+        return tuple(load for name in check.evidence for load in self.loads.get(name, ()))
+
+    def counters_of(self, check: CheckResult) -> tuple[Counters, ...]:
+        """What servers told that a check's result rests on."""
+        return tuple(self.counters[name] for name in check.evidence if name in self.counters)
 
 
-def read(folder: Path) -> Evidence:
-    """Reads a run's folder; raises HarnessError when it holds no verdict that can be read."""
-    verdict = read_verdict(folder / "verdict.json")
+def read(place: Path) -> Evidence:
+    """Reads a stored run; raises GraderError when there is none, or its verdict cannot be read."""
+    if not place.is_dir() and not place.is_file():
+        raise RunUnreadable(f"there is no run {place}; name the folder of one, as in results/, or a packed one")
+    if place.is_dir() and not (place / VERDICT).is_file():
+        raise RunUnreadable(f"{place} holds no {VERDICT}, so it is no run; name the folder of one, as in results/")
     loads: dict[str, tuple[Load, ...]] = {}
     counters: dict[str, Counters] = {}
     events: list[ClusterEvent] = []
     unread: list[Unread] = []
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob("evidence/**/*") if path.is_file())
-    for name in names:
-        stem = _stem(name)
-        if stem is None:
-            continue
-        try:
-            content = _content(folder / name)
-            kind = _format(content)
-            if kind == LOADS:
-                loads[name] = loads_of(stem, samples.Run.decode(content))
-            elif kind == SCRAPES:
-                counters[name] = counters_of(stem, scrape.Scrapes.decode(content))
-            elif kind == EVENTS:
-                events += msgspec.json.Decoder(ClusterEvent).decode_lines(content.partition(b"\n")[2])
-        except (OSError, EOFError, zlib.error, GraderError, msgspec.MsgspecError) as error:
-            unread.append(Unread(name, str(error)))
+    with StoredRun(place) as run:
+        verdict = verdict_of(run.raw(VERDICT), place / VERDICT)
+        names = [name for name in run.names if name.startswith(FOLDER)]
+        for name in names:
+            stem = _stem(name)
+            if stem is None:
+                continue
+            try:
+                content = run.read(name)
+                kind = _format(content)
+                if kind == LOADS:
+                    loads[name] = loads_of(stem, samples.Run.decode(content))
+                elif kind == SCRAPES:
+                    counters[name] = counters_of(stem, scrape.Scrapes.decode(content))
+                elif kind == EVENTS:
+                    events += msgspec.json.Decoder(ClusterEvent).decode_lines(content.partition(b"\n")[2])
+            except (OSError, GraderError, *UNDECODABLE) as error:
+                unread.append(Unread(name, str(error)))
+        facts = tuple(_facts(run.raw(FACTS))) if run.has(FACTS) else ()
     return Evidence(
-        run=folder.resolve().name,
-        place=folder,
+        run=name_of(place),
+        place=place,
         verdict=verdict,
-        facts=tuple(_facts(folder / "run.jsonl")),
+        facts=facts,
         loads=loads,
         counters=counters,
         events=tuple(events),
         files=tuple(names),
         unread=tuple(unread),
-        seal=_seal(folder),
+        holds=_holds(place),
     )
+
+
+def name_of(place: Path) -> str:
+    """The name of the run in a folder or a packed file."""
+    return place.resolve().name.removesuffix(SUFFIX)
 
 
 def _stem(name: str) -> str | None:
@@ -124,41 +136,28 @@ def _stem(name: str) -> str | None:
     return next((last.removesuffix(ending) for ending in ENDINGS if last.endswith(ending)), None)
 
 
-def _content(path: Path) -> bytes:
-    with path.open("rb") as stored, gzip.GzipFile(fileobj=stored) if path.suffix == ".gz" else stored as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise HarnessError(f"it holds more than {MOST_BYTES >> 20} MiB")
-    return content
-
-
 def _format(content: bytes) -> str | None:
     """What the first line says it is, without its version; None where it says nothing."""
     try:
         header = msgspec.json.decode(content.partition(b"\n")[0], type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except UNDECODABLE:
         return None
     return str(header.get("format")).rpartition("/")[0] or None
 
 
-def _facts(path: Path) -> Iterator[Mapping[str, Any]]:
+def _facts(content: bytes) -> Iterator[Mapping[str, Any]]:
     """Facts up to the first line that cannot be read, as a run that was killed may leave a part of one."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return
-    for line in lines[1:]:
+    for line in content.splitlines()[1:]:
         try:
             yield msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             return
 
 
-def _seal(folder: Path) -> str:
-    try:
-        changed = tampered(folder)
-    except HarnessError:
-        return "The run was not sealed, as it did not end: nothing shows whether its files were changed since."
-    if changed:
-        return f"Changed since the run was sealed: {', '.join(changed)}."
-    return "All files are as they were when the run was sealed: their SHA-256 sums are those of its manifest."
+def _holds(place: Path) -> str:
+    """What `gpulab check` finds."""
+    found = audit(place)
+    if found.flaws:
+        return f"It does not hold: {'; '.join(flaw.said for flaw in found.flaws)}."
+    signed = f"signed by {found.signer}" if found.signer else "not signed"
+    return f"It holds: all files are as they were sealed, and prove the verdict; {signed}."

@@ -54,14 +54,18 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
 
 
-def write(folder: Path, out: Path | None = None) -> Path:
-    """Writes the report of the run in a folder, beside it where no file is named; returns the file.
+def write(run: Path, out: Path | None = None) -> Path:
+    """Writes the report of a stored run, beside it where no file is named; returns the file.
+
+    Args:
+        run: its folder, or the file it was packed as.
+        out: the file to write.
 
     Raises:
-        GraderError: the folder holds no run, or the file cannot be written or is inside the run's folder.
+        GraderError: there is no run, or the file cannot be written or is inside the run's folder.
     """
-    place = folder.resolve()
-    target = out or place.with_name(f"{place.name}.html")
+    place = run.resolve()
+    target = out or place.with_name(f"{evidence.name_of(place)}.html")
     if target.resolve().is_relative_to(place):
         raise WrongReport(
             f"asked to write the report to {target}, inside the run's folder, whose manifest tells every file there; "
@@ -99,7 +103,7 @@ def render(found: Evidence) -> str:
         machine=_machine(verdict),
         causes=[_cause(verdict, check) for check in root_causes(verdict)],
         live=live_steps(verdict),
-        kept=kept_steps(verdict, found.place, found.files),
+        kept=kept_steps(verdict, found.place, found.files) if found.place.is_dir() else (),
         sections=sections,
         measured=[section for section in sections if section.panels],
         timeline=timeline(found),
@@ -136,13 +140,11 @@ def _drawer(draw: Callable[[Plot, str], str]) -> Callable[[Plot, str], Markup | 
 
 
 def _section(check: CheckResult, number: int, found: Evidence) -> Section:
-    names = found.evidence_of(check)
-    loads = tuple(load for name in names for load in found.loads.get(name, ()))
+    loads = found.loads_of(check)
     panel = figures.of_loads(groups(loads), check.bounds)
     panels = [panel] if panel else []
-    for name in names:
-        if name in found.counters:
-            panels += telemetry.of_counters(found.counters[name], loads)
+    for counters in found.counters_of(check):
+        panels += telemetry.of_counters(counters, loads)
     return Section(check=check, anchor=f"check-{number}", told=dict(told(check)), panels=tuple(panels), loads=loads)
 
 
@@ -173,7 +175,7 @@ def _conditions(found: Evidence) -> list[tuple[str, str]]:
         ),
         "Grader": verdict.grader_version,
         "Submission": f"SHA-256 {verdict.submission}" if verdict.submission else "refused, so it has no digest",
-        "Evidence": found.seal,
+        "Record": found.holds,
     }
     return [(name, text) for name, text in named.items() if text]
 

@@ -94,7 +94,9 @@ def _checks(found: Evidence) -> Iterator[Moment]:
     ends = {str(fact["result"].get("id")): at for fact, at in _timed(found.facts, "check") if "result" in fact}
     others = dict(found.loads)
     for check in found.verdict.checks:
-        loads = tuple(load for name in found.evidence_of(check) for load in others.pop(name, ()))
+        loads = found.loads_of(check)
+        for name in check.evidence:
+            others.pop(name, None)
         moment = _check(check, ends.get(check.id), loads)
         if moment is not None:
             yield moment

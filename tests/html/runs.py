@@ -14,11 +14,12 @@ from graders.arrivals import Kind, Schedule
 from graders.metrics import VLLM
 from graders.plan import Plan, Request, Target
 from graders.record import Record
-from graders.rubric import CheckResult, Verdict, write_verdict
+from graders.rubric import CheckResult, Finding, RunHeader, Verdict, decide, write_verdict
 from graders.sampler import Scrape
 from graders.samples import Run, Sample
 from graders.scrape import Scrapes
 from graders.streaming import Asked
+from graders.submission import digest
 from tests.graders.verdicts import NOON, verdict_on
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
@@ -128,26 +129,32 @@ def store(
     def now() -> datetime:
         return clock[0]
 
+    files = {"values.yaml": b"replicaCount: 2\n"}
+    verdict = verdict_on(
+        tuple(checks),
+        title="Serve a model",
+        points=sum(check.points for check in checks),
+        max_points=sum(check.max_points for check in checks),
+        status=decide(tuple(checks)),
+        ended=NOON + timedelta(seconds=seconds),
+    )
+    verdict = msgspec.structs.replace(verdict, **{"submission": digest(files), **changes})
     record = Record(folder, now=now)
-    record.write("start", header={})
+    record.write("start", header={name: getattr(verdict, name) for name in RunHeader.__struct_fields__})
+    record.put("submission/values.yaml", files["values.yaml"])
     for at, what in events:
         clock[0] = NOON + timedelta(seconds=at)
         record.write("event", what=what)
     clock[0] = NOON
     for check in checks:
         clock[0] += timedelta(seconds=check.seconds or 0.0)
+        if check.status == "passed":
+            finding = Finding(expected=check.expected or "", observed=check.observed or "", verdict="passed")
+            record.write("attempt", check=check.id, finding=finding)
         record.write("check", result=check)
     for name, content in (evidence or {}).items():
         record.keep(name, content)
-    verdict = verdict_on(
-        tuple(checks),
-        title="Serve a model",
-        points=sum(check.points for check in checks),
-        max_points=sum(check.max_points for check in checks),
-        status="passed" if all(check.status == "passed" for check in checks) else "failed",
-        ended=NOON + timedelta(seconds=seconds),
-    )
-    verdict = msgspec.structs.replace(verdict, **changes)
+    record.write("end", status=verdict.status, ended=verdict.ended)
     write_verdict(verdict, folder / "verdict.json")
     manifest = record.seal()
     if not seal:

@@ -65,7 +65,7 @@ def test_a_grading_writes_the_report_of_its_run(session: Session, tmp_path: Path
     assert session.run(FIRST + SECOND).ret == 0
     text = (tmp_path / "report.html").read_text()
     assert "<h1>A tiny lab</h1>" in text
-    assert "All files are as they were when the run was sealed" in text
+    assert "It holds: all files are as they were sealed, and prove the verdict; not signed." in text
 
 
 def test_a_report_that_cannot_be_written_is_said_and_the_verdict_stands(session: Session) -> None:

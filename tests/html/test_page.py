@@ -197,7 +197,7 @@ def test_it_is_written_beside_the_run_which_stays_as_it_was(stored: Path, tmp_pa
     assert page.write(stored) == stored.parent / "20260901T120000Z-abcdef.html"
     assert page.write(stored, tmp_path / "new/report.html") == tmp_path / "new/report.html"
     assert (stored.parent / "20260901T120000Z-abcdef.html").read_text() == (tmp_path / "new/report.html").read_text()
-    assert evidence.read(stored).seal.startswith("All files are as they were")
+    assert evidence.read(stored).holds.startswith("It holds: ")
 
 
 def test_it_is_never_written_into_a_run(stored: Path) -> None:
