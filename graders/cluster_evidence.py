@@ -37,6 +37,8 @@ IMAGES = 50
 """Of each node, as the kubelet lists them."""
 READ_BYTES = 32 << 20
 """Of a log; no kubelet lets one grow so far before it begins another."""
+GONE = b"unable to retrieve container logs for "
+"""What the kubelet says, with status 200, in place of a log that it has no longer."""
 SECONDS = 40.0
 """For all of it; what has not begun then is missing."""
 _TIMES = (5.0, 10.0)
@@ -197,6 +199,8 @@ class ClusterEvidence:
                     break
         finally:
             answer.release_conn()
+        if end.startswith(GONE):
+            raise LookupError(end.decode(errors="replace"))
         return _Log(
             pod=pod["metadata"]["name"],
             uid=pod["metadata"]["uid"],

@@ -26,11 +26,12 @@ Answer = tuple[int, bytes | list[bytes]]
 class Api:
     """Answers GET by path; a list is sent in pieces, after which it is held open until `ended`, as a watch is.
 
-    `watches` are answers to one watch after the other; the last stays open.
+    `in_turn` are answers given once each, before those of `answers`; `watches` those to one watch after another.
     """
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
+        self.in_turn: dict[str, list[Answer]] = {}
         self.watches: list[Answer] = []
         self.asked: list[dict[str, list[str]]] = []
         self.ended = threading.Event()
@@ -42,6 +43,11 @@ class Api:
             return self.watches.pop(0) if self.watches else (200, [])
         if path.endswith("/log"):
             path += f"?container={query['container'][0]}" + ("&previous" if query["previous"] == ["true"] else "")
+        if path in self.in_turn:
+            answer = self.in_turn[path].pop(0)
+            if not self.in_turn[path]:
+                del self.in_turn[path]
+            return answer
         return self.answers.get(path, (404, b'{"message": "not found"}'))
 
 
@@ -239,11 +245,15 @@ def test_a_log_is_kept_from_its_end_and_with_its_length(api: Api, core: Any, rec
 def test_the_log_of_a_pod_that_leaves_is_kept_as_it_was_at_its_last_change(api: Api, core: Any, record: Record) -> None:
     whole(api)
     leaving = {"metadata": {"deletionTimestamp": "2026-09-01T12:00:00Z"}}
-    api.watches = [(200, [change("ADDED", pod("a", 1)), change("MODIFIED", pod("a", 2, **leaving))])]
-    api.answers[f"{PODS}/a/log?container=main"] = (200, b"last words\n")
+    api.watches = [
+        (200, [change("ADDED", pod("a", 1)), *(change("MODIFIED", pod("a", n, **leaving)) for n in (2, 3, 4))])
+    ]
+    gone = (200, b"unable to retrieve container logs for gpulab://x")
+    api.in_turn[f"{PODS}/a/log?container=main"] = [(200, b"last\n"), (200, b"last words\n"), gone]
     log = record.folder / "evidence/cluster/logs/a/main.log"
     with ClusterEvidence(core, "ns", record) as evidence:
-        until(lambda: evidence.leaving, bool, what="the pod to leave", seconds=5, interval=0.01)
+        until(lambda: api.in_turn, lambda left: not left, what="the pod to leave", seconds=5, interval=0.01)
+        until(lambda: evidence.leaving, bool, what="its log", seconds=5, interval=0.01)
         api.answers[PODS] = listed(pod("a", 9, metadata={"uid": "another"}))
         api.answers[f"{PODS}/a/log?container=main"] = (200, b"of the pod that came after it\n")
     assert log.read_bytes() == b"of the pod that came after it\n"
