@@ -37,6 +37,16 @@ except OSError as error:
     print(len(started), error.strerror, flush=True)
 """
 
+# Keeps 48 MiB, and half a core busy where nothing holds it back.
+BUSY = """
+import time
+kept = bytearray(b"x") * (48 << 20)
+while True:
+    until = time.thread_time() + 0.02
+    while time.thread_time() < until: pass
+    time.sleep(0.02)
+"""
+
 
 def own_cgroups(name: str) -> list[Path]:
     """The folders of the cluster of that name among this machine's cgroups."""
@@ -53,6 +63,7 @@ def limited(request: pytest.FixtureRequest, launcher: Launcher) -> Iterator[Embe
     """A cluster of one node, limited in each way."""
     kind = str(request.param)
     cluster = launcher.start(f"limits-{kind[-2:]}", text=f"nodes: [{{name: a}}]\nlimits: {kind}\n")
+    run(Kubectl(cluster), "busy", ["python3", "-c", BUSY], cpu="200m")  # its figures come after a while
     yield cluster
     cluster.stop()
 
@@ -98,35 +109,6 @@ def test_a_fork_bomb_stops_at_its_pods_bound(limited: EmbeddedCluster, kubectl: 
     else:
         assert ended["exitCode"] == 137
         assert ended["message"].endswith(" processes; a container may have 1024")
-
-
-def test_figures_of_a_busy_container_are_served_and_its_quota_shows(limited: EmbeddedCluster, kubectl: Kubectl) -> None:
-    run(kubectl, "busy", ["python3", "-c", "kept = bytearray(b'x') * (48 << 20)\nwhile True: pass"], cpu="200m")
-    kubectl.phase("busy", "Running")
-
-    def figures() -> dict[str, float]:
-        summary = json.loads(kubectl("get", "--raw", "/api/v1/nodes/a/proxy/stats/summary"))
-        found = {pod["podRef"]["name"]: pod for pod in summary["pods"]}.get("busy", {}).get("containers", [{}])[0]
-        seconds = found.get("cpu", {}).get("usageCoreNanoSeconds", 0) / 1e9
-        cores = found.get("cpu", {}).get("usageNanoCores", 0) / 1e9
-        return {"cores": cores, "seconds": seconds, "memory": found.get("memory", {}).get("workingSetBytes", 0)}
-
-    seen = kubectl.wait_for(figures, lambda found: found["cores"] > 0 and found["seconds"] > 0.5, "figures")
-    assert 48 << 20 < seen["memory"] < 128 << 20
-    if by_cgroup(limited):
-        assert seen["cores"] < 0.25
-    page = kubectl("get", "--raw", "/api/v1/nodes/a/proxy/metrics/cadvisor")
-    series = [line for line in page.splitlines() if 'container="main"' in line and 'pod="busy"' in line]
-    for name in ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes"):
-        assert any(line.startswith(f"{name}{{") for line in series)
-    assert 'container_network_receive_bytes_total{container="",' in page
-    top = kubectl.wait_for(lambda: _top(kubectl, "pod", "busy"), bool, "kubectl top pod").split()
-    assert top[0] == "busy"
-    assert int(top[2].removesuffix("Mi")) >= 48
-    node = kubectl.wait_for(lambda: _top(kubectl, "node", "a"), bool, "kubectl top node").split()
-    assert int(node[1].removesuffix("m")) > 0
-    assert int(node[3].removesuffix("Mi")) > 48
-    kubectl("delete", "pod", "busy", "--wait=false")
 
 
 def _top(kubectl: Kubectl, kind: str, name: str) -> str:
@@ -189,6 +171,34 @@ def test_too_much_storage_is_evicted(
         interval=0.2,
     )
     assert status["message"] == why
+
+
+def test_figures_of_a_busy_container_are_served_and_its_quota_shows(limited: EmbeddedCluster, kubectl: Kubectl) -> None:
+    kubectl.phase("busy", "Running")
+
+    def figures() -> dict[str, float]:
+        summary = json.loads(kubectl("get", "--raw", "/api/v1/nodes/a/proxy/stats/summary"))
+        found = {pod["podRef"]["name"]: pod for pod in summary["pods"]}.get("busy", {}).get("containers", [{}])[0]
+        seconds = found.get("cpu", {}).get("usageCoreNanoSeconds", 0) / 1e9
+        cores = found.get("cpu", {}).get("usageNanoCores", 0) / 1e9
+        return {"cores": cores, "seconds": seconds, "memory": found.get("memory", {}).get("workingSetBytes", 0)}
+
+    seen = kubectl.wait_for(figures, lambda found: found["cores"] > 0 and found["seconds"] > 0.5, "figures")
+    assert 48 << 20 < seen["memory"] < 128 << 20
+    if by_cgroup(limited):
+        assert seen["cores"] < 0.25
+    page = kubectl("get", "--raw", "/api/v1/nodes/a/proxy/metrics/cadvisor")
+    series = [line for line in page.splitlines() if 'container="main"' in line and 'pod="busy"' in line]
+    for name in ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes"):
+        assert any(line.startswith(f"{name}{{") for line in series)
+    assert 'container_network_receive_bytes_total{container="",' in page
+    top = kubectl.wait_for(lambda: _top(kubectl, "pod", "busy"), bool, "kubectl top pod").split()
+    assert top[0] == "busy"
+    assert int(top[2].removesuffix("Mi")) >= 48
+    node = kubectl.wait_for(lambda: _top(kubectl, "node", "a"), bool, "kubectl top node").split()
+    assert int(node[1].removesuffix("m")) > 0
+    assert int(node[3].removesuffix("Mi")) > 48
+    kubectl("delete", "pod", "busy", "--wait=false")
 
 
 def test_traits_say_what_is_not_enforced(limited: EmbeddedCluster) -> None:
