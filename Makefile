@@ -20,8 +20,8 @@ lab: .venv/ready machine  ## grade your work on LAB (work/LAB, else its starter)
 test: .venv/ready machine lint  ## every test that this machine can run
 	$(BIN)/pytest
 
-quick: .venv/ready  ## the tests that need no cluster and no process that grades
-	$(BIN)/pytest -m "not cluster and not serving and not grading"
+quick: .venv/ready  ## the tests that need no cluster and no patience
+	$(BIN)/pytest -m "not cluster and not serving and not slow"
 
 # FOCUS and SKIP are regular expressions on a spec's name, NODES is how many run at a time, KUBECONFIG another cluster.
 conformance: .venv/ready machine  ## Kubernetes' own conformance specs

@@ -240,6 +240,7 @@ def test_metadata_of_another_shape_is_graded_as_nobodys(autograder: Autograder) 
     assert autograder.words()[-2:] == [f"gradescope={autograder.place}/results/results.json", "--no-variants"]
 
 
+@pytest.mark.slow
 def test_the_real_gpulab_writes_results_for_gradescope(autograder: Autograder) -> None:
     (autograder.place / "source/gpulab").symlink_to(ROOT)
     (autograder.place / "submission/conftest.py").write_text("raise SystemExit")

@@ -80,6 +80,7 @@ def test_wrong_use_is_exit_status_2(here: Path, capsys: pytest.CaptureFixture[st
         assert said(capsys, *words) == (2, "", f"gpulab: {error}\n")
 
 
+@pytest.mark.slow
 def test_a_key_that_cannot_be_read_is_said_before_anything_is_graded(here: Path) -> None:
     program = Path(sys.executable).with_name("gpulab")
     argv = [str(program), "grade", "03_vllm", f"--out={here}", f"--sign={here}/none"]

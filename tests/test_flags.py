@@ -75,6 +75,7 @@ def test_a_time_without_an_offset_is_none(time: str, capsys: pytest.CaptureFixtu
     )
 
 
+@pytest.mark.slow
 def test_what_pytest_calls_wrong_use_is_wrong_use_of_gpulab(tmp_path: Path) -> None:
     words = [str(Path(sys.executable).with_name("gpulab")), "grade", "03_vllm", "--export=lti=x", f"--out={tmp_path}"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -82,6 +83,7 @@ def test_what_pytest_calls_wrong_use_is_wrong_use_of_gpulab(tmp_path: Path) -> N
     assert done.stderr.startswith("ERROR: --export: 'lti=x' is not FORMAT=FILE; the formats are: ")
 
 
+@pytest.mark.slow
 def test_pytest_says_the_same() -> None:
     words = [sys.executable, "-m", "pytest", "labs/03_vllm", "-p", "no:cacheprovider", "--hints=4"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

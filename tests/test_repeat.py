@@ -85,6 +85,7 @@ def test_a_grading_that_is_none_ends_the_row_and_keeps_what_was(tmp_path: Path) 
     assert kept(tmp_path).runs == ("run-1",)
 
 
+@pytest.mark.slow
 def test_gpulab_grades_in_a_row_and_tells_of_stored_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "submission").mkdir()
     (tmp_path / "submission" / "conftest.py").write_text("")
@@ -97,6 +98,7 @@ def test_gpulab_grades_in_a_row_and_tells_of_stored_runs(tmp_path: Path, capsys:
     assert capsys.readouterr().out.splitlines()[0] in told
 
 
+@pytest.mark.slow
 def test_a_row_whose_first_grading_does_not_begin_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "results").write_text("")
     words = ["grade", "03_vllm", f"--out={tmp_path}/results", "--repeat=2"]

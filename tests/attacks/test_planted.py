@@ -136,7 +136,7 @@ def assert_refused(planted: Planted, graded: subprocess.CompletedProcess[str], n
     assert not planted.mark.exists()
 
 
-@pytest.mark.grading
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_on_pytest_is_refused_by_name_and_never_runs(planted: Planted, attack: str) -> None:
     planted.plant("conftest.py", ATTACKS[attack])
@@ -151,7 +151,7 @@ def test_a_file_that_tools_would_read_unasked_is_refused_by_name(planted: Plante
     assert str(caught.value) == planted.refusal(name.split("/")[0])
 
 
-@pytest.mark.grading
+@pytest.mark.slow
 def test_nothing_reads_such_files_unasked(planted: Planted) -> None:
     for name, content in CARRIERS.items():
         planted.plant(name, content)
@@ -159,7 +159,7 @@ def test_nothing_reads_such_files_unasked(planted: Planted) -> None:
     assert_refused(planted, planted.grade(), ".env")
 
 
-@pytest.mark.grading
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -100,6 +100,7 @@ def test_the_documentation_says_who_is_accused_of_what() -> None:
     assert {lie.strip(): set(names.replace(",", " ").split()) for lie, _, names in rows} == LIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIES)
 def test_a_liar_is_accused_of_its_lie_and_of_nothing_else(reports: dict[str, list[Report]], name: str) -> None:
     *before, last = reports[name]
@@ -107,6 +108,7 @@ def test_a_liar_is_accused_of_its_lie_and_of_nothing_else(reports: dict[str, lis
     assert all(each.names <= LIES[name] | ALSO.get(name, set()) for each in before), before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HONEST)
 def test_the_honest_are_accused_of_nothing(reports: dict[str, list[Report]], name: str) -> None:
     assert [each.accusations for each in reports[name]] == [()] * TIMES

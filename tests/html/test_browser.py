@@ -17,6 +17,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from graders.html import page as pages
 from tests.html.conftest import store_whole
 
+pytestmark = pytest.mark.slow
+
 PHONE, DESK = 360, 1280
 Scheme = Literal["light", "dark"]
 OPEN = "document.querySelectorAll('details').forEach(each => { each.open = true })"

@@ -30,6 +30,7 @@ def test_a_run_is_reported_beside_its_folder_or_where_it_is_wanted(
     assert beside.read_text() == wanted.read_text()
 
 
+@pytest.mark.slow
 def test_settings_in_the_working_folder_are_not_heard(stored: Path, tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_bytes(b"\xff\x00 no settings")
     program = [str(Path(sys.executable).with_name("gpulab")), "report", str(stored)]
