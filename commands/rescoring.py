@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graders.rubric import CheckResult
 
 QUIET_SECONDS = 2.0
-"""Nobody needs to be told what takes no longer."""
+"""Nobody needs to be told what takes no longer, nor who sees the lines as they are printed."""
 
 
 def add(commands: Commands) -> None:
@@ -48,7 +48,7 @@ def run_rescore(options: argparse.Namespace) -> int:
     begun, counts, verdicts = time.monotonic(), Counter[str](), []
     with Display(sys.stderr) as display:
         for number, folder in enumerate(folders, 1):
-            if time.monotonic() - begun > QUIET_SECONDS:
+            if not sys.stdout.isatty() and time.monotonic() - begun > QUIET_SECONDS:
                 display(f"re-scoring: run {number} of {len(folders)}")
             try:
                 run = stored(folder)
@@ -61,7 +61,6 @@ def run_rescore(options: argparse.Namespace) -> int:
                 said, how = "\n".join(told(folder, found)), "otherwise" if found.counts else "as before"
                 verdicts += [(folder.name, found.now)] if wanted else []
             counts[how] += 1
-            display.clear()
             print(plain(said))
     ended = ", ".join(f"{counts[how]} {how}" for how in ("otherwise", "as before", "refused"))
     print(f"{len(folders)} run{'s' if len(folders) > 1 else ''}: {ended}")

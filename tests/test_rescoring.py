@@ -152,3 +152,13 @@ def test_progress_is_shown_once_it_takes_long(
     _, _, err = rescored(capsys, run, "--lab-from", session.lab)
 
     assert err == "[  0.0 s] re-scoring: run 1 of 1\n"
+
+
+def test_who_sees_the_lines_as_they_are_printed_is_shown_no_progress(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = measured(session, "3.0")
+    monkeypatch.setattr(rescoring, "QUIET_SECONDS", -1.0)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    assert rescored(capsys, run, "--lab-from", session.lab)[2] == ""
