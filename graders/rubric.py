@@ -331,17 +331,17 @@ def write_verdict(verdict: Verdict, path: Path) -> None:
 def read_verdict(path: Path) -> Verdict:
     """Reads what `write_verdict` wrote; raises HarnessError when it is not that."""
     try:
-        return verdict_of(path.read_bytes(), path)
+        return verdict_of(path.read_bytes(), str(path))
     except OSError as error:
         raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
 
 
-def verdict_of(content: bytes, path: Path) -> Verdict:
-    """The verdict that was read from a file; raises HarnessError, with its path, when it is none."""
+def verdict_of(content: bytes, place: str) -> Verdict:
+    """As `read_verdict`, of the bytes that were in this place."""
     try:
         verdict = msgspec.json.decode(content, type=Verdict)
-    except msgspec.DecodeError as error:
-        raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"{place} is not a verdict that can be read: {error}; grade the submission again") from error
     if verdict.schema != SCHEMA:
-        raise HarnessError(f"{path} has the schema {verdict.schema!r}, this program reads {SCHEMA!r}; grade it again")
+        raise HarnessError(f"{place} has the schema {verdict.schema!r}, this program reads {SCHEMA!r}; grade it again")
     return verdict

@@ -93,7 +93,7 @@ def read(place: Path) -> Evidence:
     events: list[ClusterEvent] = []
     unread: list[Unread] = []
     with StoredRun(place) as run:
-        verdict = verdict_of(run.raw(VERDICT), place / VERDICT)
+        verdict = verdict_of(run.raw(VERDICT), f"{place}/{VERDICT}")
         names = [name for name in run.names if name.startswith(FOLDER)]
         for name in names:
             stem = _stem(name)
