@@ -22,7 +22,7 @@ from graders.html.timeline import timeline
 from graders.next_steps import Step, kept_steps, live_steps, next_steps, root_causes, waiting_for
 from graders.record import write_whole
 from graders.rubric import CheckResult, Verdict
-from graders.told import plain, told, where_graded
+from graders.told import plain, score, told, where_graded, whose
 
 MOST_LETTERS = 1200
 """Longer texts are cut: they are whole in verdict.json."""
@@ -100,6 +100,8 @@ def render(found: Evidence) -> str:
         verdict=verdict,
         took=(verdict.ended - verdict.started).total_seconds() if verdict.ended else None,
         where=where_graded(verdict),
+        whose=whose(verdict),
+        late=score(verdict) if verdict.late is not None and verdict.late.days else None,
         machine=_machine(verdict),
         causes=[_cause(verdict, check) for check in root_causes(verdict)],
         live=live_steps(verdict),
@@ -174,6 +176,7 @@ def _conditions(found: Evidence) -> list[tuple[str, str]]:
             [f"Python {machine.python}", *(f"{name} {each}" for name, each in machine.versions.items() if each)]
         ),
         "Grader": verdict.grader_version,
+        "Hints": f"up to {verdict.hint_tiers} tier{'s' if verdict.hint_tiers > 1 else ''} of each",
         "Submission": f"SHA-256 {verdict.submission}" if verdict.submission else "refused, so it has no digest",
         "Record": found.holds,
     }

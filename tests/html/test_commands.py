@@ -12,6 +12,7 @@ from graders.html import page
 from tests.graders.tiny_lab import FIRST, RUN, SECOND, Session
 from tests.html.conftest import store_whole
 
+ROOT = Path(__file__).resolve().parents[2]
 pytest_plugins = ["pytester"]
 
 
@@ -36,6 +37,12 @@ def test_settings_in_the_working_folder_are_not_heard(stored: Path, tmp_path: Pa
     program = [str(Path(sys.executable).with_name("gpulab")), "report", str(stored)]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{stored}.html\n", "")
+
+
+def test_what_draws_is_not_loaded_before_a_report_is_asked_for() -> None:
+    source = "import sys, gpulab, conftest, graders.plugin; print({'matplotlib', 'numpy', 'jinja2'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_paths_are_told_from_the_working_folder(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from graders.html import evidence, page
 from graders.html.page import WrongReport
+from graders.lateness import Lateness
 from graders.rubric import CheckResult
+from tests.graders.verdicts import NOON
 from tests.html.conftest import HOSTILE, OBJECTIVE, STREAMS, store_whole
 from tests.html.runs import store
 
@@ -166,6 +168,15 @@ def test_a_run_without_evidence_is_told_all_the_same(tmp_path: Path) -> None:
     assert found.texts("h2") == ["Checks", "What happened when", "How it was graded"]
     assert "no cluster was seen, so what is simulated is not known" in found.texts("dd")
     assert "refused, so it has no digest" in found.texts("dd")
+
+
+def test_whose_run_it_is_and_what_lateness_takes_is_said(tmp_path: Path) -> None:
+    late = Lateness(due=NOON, days=2, percent=20.0)
+    store(tmp_path / "run", [STREAMS], student="ada", attempt=3, late=late, final_points=8.0, hint_tiers=2)
+    found = Outline(page.render(evidence.read(tmp_path / "run")))
+    assert "student ada, attempt 3" in found.texts("dd")
+    assert "10/10 passed; 2 days late takes 20% and leaves 8" in found.texts("p")
+    assert "up to 2 tiers of each" in found.texts("dd")
 
 
 def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
