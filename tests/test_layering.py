@@ -70,7 +70,7 @@ LAYERS = (
         "beside",
         "judging",
     ),
-    ("report", "exports", "check", "fixtures", "rescore", "audit", "retry", "attempts", "variance", "terms", "flags"),
+    ("report", "exports", "check", "fixtures", "rescore", "audit", "retry", "attempts", "variance", "terms", "flags", "gates"),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
