@@ -70,7 +70,20 @@ LAYERS = (
         "beside",
         "judging",
     ),
-    ("report", "exports", "check", "fixtures", "rescore", "audit", "retry", "attempts", "variance", "terms", "flags", "gates"),
+    (
+        "report",
+        "exports",
+        "check",
+        "fixtures",
+        "rescore",
+        "audit",
+        "retry",
+        "attempts",
+        "variance",
+        "terms",
+        "flags",
+        "gates",
+    ),
     ("plugin",),
 )
 OWN = ("clusters", "commands", "graders", "conftest", "gpulab", "labs", "tests", "benchmarks")
