@@ -130,9 +130,10 @@ def _repeat(options: argparse.Namespace, lab: str) -> int:
     from commands.repeat import repeat
     from graders.exports.formats import WrongExport
 
-    if options.export:
+    if options.export or options.report:
         raise WrongExport(
-            "asked to export each of several runs to one file (--export with --repeat); use `gpulab export` afterwards"
+            "asked to write each of several runs to one file (--export or --report with --repeat); use `gpulab export` "
+            "and `gpulab report` afterwards"
         )
     return repeat(lab, _flags(options), results=(options.out or RESULTS).absolute(), times=options.repeat)
 

@@ -109,11 +109,12 @@ def test_a_row_whose_first_grading_does_not_begin_is_said(tmp_path: Path, capsys
 
 
 def test_what_cannot_be_repeated_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpulab.main(["grade", "03_vllm", "--repeat=2", "--export=junit=x.xml"]) == 2
-    assert capsys.readouterr().err == (
-        "gpulab: asked to export each of several runs to one file (--export with --repeat); use `gpulab export` "
-        "afterwards\n"
-    )
+    for flag in ("--export=junit=x.xml", "--report=x.html"):
+        assert gpulab.main(["grade", "03_vllm", "--repeat=2", flag]) == 2
+        assert capsys.readouterr().err == (
+            "gpulab: asked to write each of several runs to one file (--export or --report with --repeat); use `gpulab "
+            "export` and `gpulab report` afterwards\n"
+        )
     with pytest.raises(SystemExit):
         gpulab.main(["grade", "03_vllm", "--repeat=0"])
     assert capsys.readouterr().err.splitlines()[-1] == (

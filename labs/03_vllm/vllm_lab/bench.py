@@ -86,6 +86,7 @@ class Bench:
         self._kept: list[str] = []
         self._scraper: scrape.Scraper | None = None
         self._alone: Alone | None = None
+        self._calibrations = 0
         self._revision = 0
         self.start_seconds = 0.0
         """From the installation until both sides served."""
@@ -223,7 +224,10 @@ class Bench:
 
     def alone_last(self, progress: Progress) -> Alone:
         """The same, as it was measured last, if it was."""
-        return self._alone or self.alone("alone", progress)
+        if self._alone is not None:
+            return self._alone
+        self._calibrations += 1  # a name of its own for each try: what a broken one left behind stays
+        return self.alone(f"alone-{self._calibrations}", progress)
 
     def upgrade(self, seconds: float, progress: Progress) -> float:
         """Replaces the submission's one pod, and waits; returns how long that took in seconds.

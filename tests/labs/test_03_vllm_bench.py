@@ -1,0 +1,32 @@
+"""What the bench of 03_vllm does when the infrastructure breaks under it, without any."""
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from graders.errors import InfrastructureError
+from vllm_lab.bench import Bench
+
+
+class Broken(Bench):
+    """Every load on it leaves evidence and then fails."""
+
+    names: list[str]
+
+    def run(self, side: str, name: str, *args: Any, **kwargs: Any) -> NoReturn:
+        self.names.append(f"{name}-{side}")
+        raise InfrastructureError("the baseline, which the lab compares with, failed")
+
+
+def test_each_try_at_what_the_starter_does_alone_has_a_name_of_its_own(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        nothing: Any = SimpleNamespace(namespace="none")
+        bench = Broken(nothing, nothing, nothing, nothing, tmp_path, {}, stack)
+        bench.names = []
+        for _ in range(2):
+            with pytest.raises(InfrastructureError):
+                bench.alone_last(print)
+    assert bench.names == ["alone-1-baseline", "alone-2-baseline"]
