@@ -180,7 +180,8 @@ class Check:
                 f"the check {self.spec.id!r} measured facts, and {self.run.lab.folder} declares no judge of it; "
                 f"add it to JUDGES in <topic>_lab/{judging.MODULE}.py"
             )
-        asked, facts = Asked(self._look), msgspec.json.encode(taken)
+        read = judge.read(msgspec.json.encode(taken))
+        asked, facts = Asked(self._look), msgspec.json.encode(self.record.clean(read))
         return Attempt(
             check=self.spec.id,
             attempt=number,

@@ -63,22 +63,28 @@ class Judge(Generic[F]):
     decide: Callable[[F, Thresholds], Finding]
     effort: tuple[str, ...] = ()
 
+    def read(self, facts: bytes) -> F:
+        """Its own facts of JSON; raises HarnessError when it is none of theirs."""
+        try:
+            return msgspec.json.decode(facts, type=self.facts)
+        except msgspec.DecodeError as error:
+            raise HarnessError(f"these facts cannot be read as {self.format}: {error}; correct the lab") from error
+
     def judge(self, facts: bytes, threshold: Thresholds) -> Finding:
         """What the facts, as JSON, come to by these thresholds.
 
         Raises:
             HarnessError: they are no facts of its own, a threshold is missing, or it fails for another reason.
         """
+        read = self.read(facts)
         try:
-            read = msgspec.json.decode(facts, type=self.facts)
-            return msgspec.structs.replace(self.decide(read, threshold), evidence=read.evidence)
-        except msgspec.DecodeError as error:
-            raise HarnessError(f"these facts cannot be read as {self.format}: {error}; correct the lab") from error
+            found = self.decide(read, threshold)
         except GraderError:
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             raise HarnessError(f"the judge of {self.format} failed: {said}; correct the lab") from error
+        return msgspec.structs.replace(found, evidence=read.evidence)
 
 
 Judges: TypeAlias = Mapping[str, Judge[Any]]

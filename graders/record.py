@@ -12,6 +12,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,7 @@ RUN_BYTES = 256 << 20
 """Of all files of a run as they are stored."""
 FACT_CHARACTERS = 16_384
 """Of each text in run.jsonl and verdict.json, some of which quote logs."""
+_CUT = re.compile(r" \[cut: \d{1,12} more characters\]")
 LEVEL = 4
 """Of gzip: of the 75 MB of a run of lab 03 it leaves 11 in 0.6 s; level 1 leaves 14 in 0.4 s, level 6 10.5 in 1.8 s."""
 
@@ -318,8 +320,8 @@ def _within(content: bytes, most: int, *, end: bool) -> bytes:
 
 
 def _clipped(value: object) -> object:
-    """Every text in it up to FACT_CHARACTERS, and how many more there were."""
-    if isinstance(value, str) and len(value) > FACT_CHARACTERS:
+    """Every text in it up to FACT_CHARACTERS, and how many more there were; what was cut so already stays as it is."""
+    if isinstance(value, str) and len(value) > FACT_CHARACTERS and not _CUT.fullmatch(value, FACT_CHARACTERS):
         return f"{value[:FACT_CHARACTERS]} [cut: {len(value) - FACT_CHARACTERS} more characters]"
     if isinstance(value, list | tuple):
         return [_clipped(each) for each in value]

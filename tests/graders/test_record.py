@@ -205,6 +205,7 @@ def test_texts_of_facts_and_verdicts_have_a_bound(tmp_path: Path) -> None:
     long = Finding(expected="", observed="x" * (FACT_CHARACTERS + 5), verdict="failed", value=math.inf)
     assert facts(record)[1]["observed"] == "x" * FACT_CHARACTERS + " [cut: 5 more characters]"
     assert record.clean(long).observed == "x" * FACT_CHARACTERS + " [cut: 5 more characters]"
+    assert record.clean(record.clean(long)) == record.clean(long)
     assert record.clean(long).value == math.inf
     record.seal()
 

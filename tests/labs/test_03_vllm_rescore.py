@@ -17,11 +17,13 @@ from graders.judging import Facts, load
 from graders.lab import Lab
 from graders.machine import Machine
 from graders.record import Record
-from graders.rescore import Rescored, rescore, stored
+from graders.rescore import Rescored, read_run, rescore
 from graders.rubric import ClusterFacts, RunHeader, result_of, root_cause, skipped_for
 from graders.submission import Submission
+from graders.variants import Variant, WrongVariant, applied
 from tests.labs.facts_03_vllm import FACTS, LAB
 from tests.labs.shortfalls_03_vllm import FAILURES
+from vllm_lab.start_facts import Start, Used
 
 MACHINE = Machine("cpu", 2, 4096, "6.1", "3.11.9", {})
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -54,22 +56,30 @@ def measure(check: Check, facts: Facts, _: int) -> Facts:
     return facts
 
 
-def graded(folder: Path, facts: Mapping[str, Facts]) -> Path:
-    """A run in which each check measures these facts, as the plugin goes through them."""
+def graded(folder: Path, facts: Mapping[str, Facts], variant: Variant | None = None) -> Path:
+    """A run in which each check measures these facts, as the plugin goes through them; with a student's numbers."""
+    lab = applied(LAB, variant) if variant else LAB
     header = RunHeader(
-        lab=LAB.name, title=LAB.title, machine=MACHINE, grader_version="0.1.0", submission="ab12", started=NOON
+        lab=lab.name,
+        title=lab.title,
+        machine=MACHINE,
+        grader_version="0.1.0",
+        submission="ab12",
+        started=NOON,
+        hint_tiers=2,
+        variant=variant,
     )
     cluster = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
-    run = LabRun(LAB, Record(folder), header, Submission(folder, {}, "ab12"), lambda: cluster, lambda: None)
-    for spec in LAB.checks:
-        if root := root_cause(LAB, spec, run.finished):
+    run = LabRun(lab, Record(folder), header, Submission(folder, {}, "ab12"), lambda: cluster, lambda: None)
+    for spec in lab.checks:
+        if root := root_cause(lab, spec, run.finished):
             run.settle(skipped_for(spec, root))
             continue
         check = Check(spec, run, None)
         with contextlib.suppress(pytest.fail.Exception):
             check.measure(partial(measure, check, facts[spec.id]))
         assert check.finding is not None
-        run.settle(result_of(spec, check.finding, why=None, attempts=check.attempts, tiers=1))
+        run.settle(result_of(spec, check.finding, why=None, attempts=check.attempts, tiers=2))
     run.finish(NOON, None)
     return folder
 
@@ -78,7 +88,7 @@ def again(folder: Path, **numbers: float) -> Rescored:
     """The run by the lab with these thresholds."""
     thresholds = {"L1": {**LAB.thresholds["L1"], **numbers}}
     lab: Lab = msgspec.structs.replace(LAB, thresholds=thresholds)
-    return rescore(stored(folder), lab, load(lab))
+    return rescore(read_run(folder), lab, load(lab))
 
 
 @settings(max_examples=10)
@@ -95,6 +105,51 @@ def test_a_run_judged_again_has_the_verdict_that_it_had(facts: dict[str, Facts])
 def full(tmp_path: Path) -> Path:
     """A run with full marks."""
     return graded(tmp_path / "run", FACTS)
+
+
+HERS = Variant(
+    lab=LAB.name,
+    student="ada",
+    fingerprint="f" * 16,
+    numbers={
+        "L1": {"budget_kv_mib": 224.0, "kv_streams": 18.0, "kv_flowing": 13.5, "prefix_tokens": 1472.0},
+    },
+)
+
+
+def test_a_students_own_numbers_stay_hers(tmp_path: Path) -> None:
+    found = {}
+    for used in (200.0, 240.0):
+        budget = msgspec.structs.replace(
+            FACTS["resources_within_budget"], uses=(Used("MiB of KV cache", used, "budget_kv_mib"),)
+        )
+        found[used] = again(graded(tmp_path / str(used), {**FACTS, "resources_within_budget": budget}, HERS))
+
+    assert found[200.0].changes == found[240.0].changes == ()
+    assert found[200.0].now.status == "passed"
+    assert found[240.0].now.checks[0].observed == "240 MiB of KV cache, where 224 are given"
+
+
+def test_numbers_that_the_lab_does_not_offer_any_more_are_refused(tmp_path: Path) -> None:
+    folder = graded(tmp_path / "run", FACTS, HERS)
+    lab = msgspec.structs.replace(LAB, variants={})
+    with pytest.raises(WrongVariant) as caught:
+        rescore(read_run(folder), lab, load(lab))
+    assert (
+        str(caught.value) == "the numbers of 'ada' are for the levels L1, which 03_vllm does not offer; draw them anew"
+    )
+
+
+def test_words_that_the_record_redacts_or_cuts_are_judged_as_it_has_them(tmp_path: Path) -> None:
+    words = f"the log says HF_TOKEN=hf_{'a1' * 12}, and {'much ' * 9999}"
+    facts = {**FACTS, "server_comes_up": Start(seconds=None, problem=words, kind="starting")}
+
+    found = again(graded(tmp_path / "run", facts))
+
+    assert found.changes == ()
+    observed = found.now.checks[1].observed or ""
+    assert observed.startswith("the log says HF_TOKEN=[redacted], and much")
+    assert observed.endswith(" more characters]")
 
 
 def test_a_threshold_changes_the_check_that_asks_for_it_and_what_needs_that(full: Path) -> None:
