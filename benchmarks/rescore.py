@@ -20,7 +20,7 @@ from pathlib import Path
 
 from commands.places import LABS, ROOT
 from graders.record import MANIFEST
-from graders.rescore import READ, stored
+from graders.rescore import READ, read_run
 
 MOST_SECONDS = 60.0
 MOST_GROWTH = 8 * 1024
@@ -46,7 +46,7 @@ def multiply(runs: Sequence[Path], count: int, folder: Path) -> None:
                 shutil.copy(path, target)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(path.resolve())
+                target.hardlink_to(path)
 
 
 def harder(folder: Path) -> Path:
@@ -84,8 +84,9 @@ def main() -> int:
     parser.add_argument("run", nargs="+", type=Path, help="stored runs of 03_vllm, as in results/03_vllm/")
     parser.add_argument("--runs", type=int, default=1000)
     options = parser.parse_args()
-    sizes = [f"{(run / READ[0]).stat().st_size / 1e3:.0f}" for run in options.run if stored(run)]
-    with tempfile.TemporaryDirectory(prefix="rescore-") as name:
+    sizes = [f"{(run / READ[0]).stat().st_size / 1e3:.0f}" for run in options.run if read_run(run)]
+    beside = options.run[0].resolve().parent  # where the evidence can be linked
+    with tempfile.TemporaryDirectory(prefix="rescore-", dir=beside) as name:
         few, many, lab = Path(name) / "few", Path(name) / "many", harder(Path(name))
         multiply(options.run, options.runs // 10, few)
         multiply(options.run, options.runs, many)

@@ -8,7 +8,7 @@ import functools
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,9 @@ QUIET_SECONDS = 2.0
 def add(commands: Commands) -> None:
     """Adds it."""
     rescore = add_command(commands, "rescore", run_rescore, "judge stored runs by today's lab.toml, without a cluster")
-    rescore.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="runs, or folders that hold runs")
+    rescore.add_argument(
+        "results", nargs="+", type=Path, metavar="RESULTS", help="a run, packed or not, or a folder of them"
+    )
     rescore.add_argument("--lab-from", type=Path, metavar="DIR", help="another version of the lab (default: labs/)")
     rescore.add_argument("--export", action="append", default=[], metavar="FORMAT=FILE", help=f"as well: {FORMATS}")
 
@@ -38,60 +40,36 @@ def run_rescore(options: argparse.Namespace) -> int:
     from clusters.progress import Display
     from graders.errors import GraderError
     from graders.exports import formats
-    from graders.rescore import Refused, rescore, stored
+    from graders.rescore import Refused, read_run, rescore
+    from graders.stored import find
     from graders.told import plain
 
-    folders, wanted = find_runs(options.results), [formats.wanted(each) for each in options.export]
+    places, wanted = find(options.results), [formats.wanted(each) for each in options.export]
     for name, _ in wanted:
-        formats.refuse_several(name, len(folders))
+        formats.refuse_several(name, len(places))
     lab_of = _labs(options.lab_from)
     begun, counts, verdicts = time.monotonic(), Counter[str](), []
     with Display(sys.stderr) as display:
-        for number, folder in enumerate(folders, 1):
+        for number, place in enumerate(places, 1):
             if not sys.stdout.isatty() and time.monotonic() - begun > QUIET_SECONDS:
-                display(f"re-scoring: run {number} of {len(folders)}")
+                display(f"re-scoring: run {number} of {len(places)}")
             try:
-                run = stored(folder)
+                run = read_run(place)
                 found = rescore(run, *lab_of(run.verdict.lab))
             except Refused as error:
                 said, how = f"refused: {error}", "refused"
             except GraderError as error:
-                said, how = f"refused: {folder}: {error}", "refused"
+                said, how = f"refused: {place}: {error}", "refused"
             else:
-                said, how = "\n".join(told(folder, found)), "otherwise" if found.counts else "as before"
-                verdicts += [(folder.name, found.now)] if wanted else []
+                said, how = "\n".join(told(place, found)), "otherwise" if found.counts else "as before"
+                verdicts += [(place.name, found.now)] if wanted else []
             counts[how] += 1
             print(plain(said))
     ended = ", ".join(f"{counts[how]} {how}" for how in ("otherwise", "as before", "refused"))
-    print(f"{len(folders)} run{'s' if len(folders) > 1 else ''}: {ended}")
+    print(f"{len(places)} run{'s' if len(places) > 1 else ''}: {ended}")
     for name, path in wanted:
         formats.write(name, path, verdicts)
     return 2 if counts["refused"] else 0
-
-
-def find_runs(places: Sequence[Path]) -> list[Path]:
-    """The folders of runs among these and below them, each once.
-
-    Raises:
-        GraderError: one of them neither is a run nor holds one.
-    """
-    from graders.errors import GraderError
-
-    found: dict[Path, None] = {}
-    for place in places:
-        below = list(_runs(place))
-        if not below:
-            raise GraderError(f"{place} is no run and holds none; give the folder of a run, as in results/03_vllm")
-        found.update(dict.fromkeys(below))
-    return list(found)
-
-
-def _runs(place: Path) -> Iterator[Path]:
-    if (place / "run.jsonl").is_file() or (place / "verdict.json").is_file():
-        yield place
-    elif place.is_dir():
-        for each in sorted(place.iterdir()):
-            yield from _runs(each)
 
 
 def _labs(other: Path | None) -> "Callable[[str], tuple[Lab, Judges]]":
@@ -112,14 +90,14 @@ def _labs(other: Path | None) -> "Callable[[str], tuple[Lab, Judges]]":
     return lab_of
 
 
-def told(folder: Path, found: "Rescored") -> Iterator[str]:
+def told(place: Path, found: "Rescored") -> Iterator[str]:
     """What becomes of a run, in lines."""
     from graders.told import score
 
     if found.counts:
-        yield f"{folder}: {score(found.then)} -> {score(found.now)}"
+        yield f"{place}: {score(found.then)} -> {score(found.now)}"
     else:
-        yield f"{folder}: {score(found.now)}, as before"
+        yield f"{place}: {score(found.now)}, as before"
     for change in found.changes:
         yield from _told(change)
 

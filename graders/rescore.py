@@ -16,19 +16,20 @@ from graders.beside import Beside
 from graders.errors import GraderError, HarnessError
 from graders.judging import Asked, Attempt, Judge, Judges, refuse_unknown_hint
 from graders.lab import CheckSpec, Lab
-from graders.record import FORMAT, MANIFEST
+from graders.packed import RunUnreadable
 from graders.rubric import (
     CheckResult,
     ClusterFacts,
     RunHeader,
     Verdict,
     judge,
-    read_verdict,
     result_of,
     root_cause,
     skipped_for,
     unjudged,
+    verdict_of,
 )
+from graders.stored import UNDECODABLE, StoredRun
 from graders.variants import applied
 
 READ = ("run.jsonl", "verdict.json")
@@ -40,9 +41,9 @@ class Refused(GraderError):
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as its folder has it: its verdict, and the last try of each check that was measured, by the check's id."""
+    """A run as it was kept: its verdict, and the last try of each check that was measured, by the check's id."""
 
-    folder: Path
+    place: Path
     verdict: Verdict
     tries: Mapping[str, Attempt]
 
@@ -79,38 +80,42 @@ class Rescored(msgspec.Struct, frozen=True, kw_only=True):
         return any(change.counts for change in self.changes)
 
 
-class _Manifest(msgspec.Struct):
-    format: str
-    sha256: dict[str, str]
-
-
 class _Line(msgspec.Struct):
     kind: str = ""
 
 
-def stored(folder: Path) -> Stored:
-    """Reads a run.
+def read_run(place: Path) -> Stored:
+    """Reads a run, from its folder or packed.
 
     Raises:
         Refused: it is incomplete, was changed, is of another format, or did not finish.
-        HarnessError: its verdict.json is of another format.
+        HarnessError: its verdict is of another format.
     """
     try:
-        lines = _verified(folder)["run.jsonl"].splitlines()
+        with StoredRun(place) as run:
+            sealed = run.manifest.sha256
+            if missing := [name for name in (*READ, *sealed) if not run.has(name)]:
+                raise Refused(f"{place} is incomplete: {missing[0]} is missing; get it back, or {AGAIN}")
+            records, said = (run.raw(name) for name in READ)
+    except RunUnreadable as error:
+        raise Refused(f"{error}; {AGAIN}") from error
     except OSError as error:
-        raise Refused(f"{folder} cannot be read: {error.strerror}; make it readable, or {AGAIN}") from error
-    verdict = read_verdict(folder / "verdict.json")
+        raise Refused(f"{place} cannot be read: {error.strerror}; make it readable, or {AGAIN}") from error
+    for name, content in zip(READ, (records, said), strict=True):
+        if hashlib.sha256(content).hexdigest() != sealed.get(name):
+            raise Refused(f"{place} was changed: {name} is not what its manifest says; get it back, or {AGAIN}")
+    verdict = verdict_of(said, place / "verdict.json")
     try:
         attempts = [
             msgspec.json.decode(line, type=Attempt)
-            for line in lines
+            for line in records.splitlines()
             if msgspec.json.decode(line, type=_Line).kind == "attempt"
         ]
-    except msgspec.DecodeError as error:
-        raise Refused(f"{folder}/run.jsonl cannot be read: {error}; {AGAIN}") from error
+    except UNDECODABLE as error:
+        raise Refused(f"{place}/run.jsonl cannot be read: {error}; {AGAIN}") from error
     if verdict.reason is not None:
-        raise Refused(f"the run in {folder} did not finish: {verdict.reason}; {AGAIN}")
-    return Stored(folder=folder, verdict=verdict, tries={each.check: each for each in attempts})
+        raise Refused(f"the run in {place} did not finish: {verdict.reason}; {AGAIN}")
+    return Stored(place=place, verdict=verdict, tries={each.check: each for each in attempts})
 
 
 def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:
@@ -123,7 +128,7 @@ def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:
     """
     then = run.verdict
     if then.lab != lab.name:
-        raise Refused(f"{run.folder} is a run of the lab {then.lab!r}, and {lab.folder} holds the lab {lab.name!r}")
+        raise Refused(f"{run.place} is a run of the lab {then.lab!r}, and {lab.folder} holds the lab {lab.name!r}")
     if then.variant:
         lab = applied(lab, then.variant)
     before = {check.id: check for check in then.checks}
@@ -199,33 +204,16 @@ def _readable(run: Stored, lab: Lab, spec: CheckSpec, judge: Judge[Any] | None) 
     """The last try of a check, whose facts this judge reads; Refused when there are none."""
     attempt = run.tries.get(spec.id)
     if attempt is None:
-        raise Refused(f"{run.folder} is incomplete: run.jsonl holds no try of the check {spec.id!r}; {AGAIN}")
+        raise Refused(f"{run.place} is incomplete: run.jsonl holds no try of the check {spec.id!r}; {AGAIN}")
     wanted = judge.format if judge else None
     if attempt.format is None and wanted is not None:
-        raise Refused(f"{run.folder} was made before facts were kept of the check {spec.id!r}; {AGAIN}")
+        raise Refused(f"{run.place} was made before facts were kept of the check {spec.id!r}; {AGAIN}")
     if attempt.format != wanted:
         raise Refused(
-            f"{run.folder} has facts of the check {spec.id!r} in the format {attempt.format!r}, and {lab.folder} "
+            f"{run.place} has facts of the check {spec.id!r} in the format {attempt.format!r}, and {lab.folder} "
             f"judges {'none' if wanted is None else repr(wanted)}; {AGAIN}"
         )
     return attempt
-
-
-def _verified(folder: Path) -> dict[str, bytes]:
-    """The files that are read, each as the manifest says, which all others are there for."""
-    try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Manifest)
-    except (OSError, msgspec.DecodeError) as error:
-        raise Refused(f"{folder} has no manifest that can be read, so its run did not finish; {AGAIN}") from error
-    if manifest.format != FORMAT:
-        raise Refused(f"{folder} is of the format {manifest.format!r}, and this program reads {FORMAT!r}; {AGAIN}")
-    if missing := [name for name in (*READ, *manifest.sha256) if not (folder / name).is_file()]:
-        raise Refused(f"{folder} is incomplete: {missing[0]} is missing; get it back, or {AGAIN}")
-    found = {name: (folder / name).read_bytes() for name in READ}
-    for name, content in found.items():
-        if hashlib.sha256(content).hexdigest() != manifest.sha256.get(name):
-            raise Refused(f"{folder} was changed: {name} is not what its manifest says; get it back, or {AGAIN}")
-    return found
 
 
 def _threshold(verdict: Verdict, lab: Lab, name: str) -> float:

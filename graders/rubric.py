@@ -340,7 +340,7 @@ def verdict_of(content: bytes, path: Path) -> Verdict:
     """The verdict that was read from a file; raises HarnessError, with its path, when it is none."""
     try:
         verdict = msgspec.json.decode(content, type=Verdict)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
     if verdict.schema != SCHEMA:
         raise HarnessError(f"{path} has the schema {verdict.schema!r}, this program reads {SCHEMA!r}; grade it again")

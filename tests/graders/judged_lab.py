@@ -11,7 +11,7 @@ import msgspec
 from graders.judging import load
 from graders.lab import Lab
 from graders.record import FORMAT, MANIFEST, sums
-from graders.rescore import Rescored, rescore, stored
+from graders.rescore import Rescored, read_run, rescore
 from tests.graders.tiny_lab import LAB, RUN, Session
 
 THRESHOLDS = "ratio = 2\nstreams = 8\nseconds = 1\n"
@@ -71,7 +71,7 @@ def change(session: Session, *, judges: str = JUDGES, lab: str = LAB, thresholds
 def again(session: Session) -> Rescored:
     """The run judged by the lab as its files are now."""
     lab = Lab.load(session.lab)
-    return rescore(stored(session.pytester.path / RUN), lab, load(lab))
+    return rescore(read_run(session.pytester.path / RUN), lab, load(lab))
 
 
 def edit(folder: Path, name: str, changed: Callable[[str], str], *, sealed: bool = True) -> None:

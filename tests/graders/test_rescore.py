@@ -1,5 +1,6 @@
 """A stored run judged again: what each number of lab.toml changes, what stays as it was, and which runs are refused."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from graders.errors import GraderError, HarnessError
 from graders.record import FORMAT, MANIFEST, sums
-from graders.rescore import Refused, stored
+from graders.rescore import Refused, read_run
+from graders.stored import pack
 from tests.graders.judged_lab import JUDGES, THRESHOLDS, again, change, edit, measured
 from tests.graders.tiny_lab import LAB, RUN, Session
 
@@ -31,7 +33,7 @@ def test_by_the_same_lab_a_run_keeps_its_verdict(session: Session, ratio: str) -
 
 
 def test_the_try_and_the_numbers_that_judged_it_are_in_the_record(session: Session) -> None:
-    attempt = stored(measured(session, "3.0")).tries["first"]
+    attempt = read_run(measured(session, "3.0")).tries["first"]
 
     assert (attempt.format, attempt.measured_with, attempt.judged_by) == (
         "01_tiny/ratio/v1",
@@ -192,18 +194,24 @@ def test_a_finding_without_a_judge_stands(session: Session) -> None:
     assert (first.status, first.observed, first.hint) == ("failed", "1", "Think twice.")
 
 
+def link_facts(folder: Path) -> None:
+    elsewhere = folder.with_suffix(".jsonl")
+    (folder / "run.jsonl").rename(elsewhere)
+    (folder / "run.jsonl").symlink_to(elsewhere)
+
+
 REFUSALS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no manifest": (
         lambda folder: (folder / MANIFEST).unlink(),
-        "{folder} has no manifest that can be read, so its run did not finish; " + AGAIN,
+        "{folder} has no manifest.json: its run did not end, so it proves nothing; " + AGAIN,
     ),
     "broken manifest": (
         lambda folder: edit(folder, MANIFEST, lambda text: text[:-9]),
-        "{folder} has no manifest that can be read, so its run did not finish; " + AGAIN,
+        "manifest.json in {folder} cannot be read: Input data was truncated; it proves nothing; " + AGAIN,
     ),
     "another format": (
         lambda folder: edit(folder, MANIFEST, lambda text: text.replace(FORMAT, "gpulab/record/v9")),
-        "{folder} is of the format 'gpulab/record/v9', and this program reads 'gpulab/record/v1'; " + AGAIN,
+        "manifest.json in {folder} has the format 'gpulab/record/v9'; this program reads 'gpulab/record/v1'; " + AGAIN,
     ),
     "changed facts": (
         lambda folder: edit(folder, "run.jsonl", lambda text: text.replace("3.0", "9.0"), sealed=False),
@@ -229,9 +237,9 @@ REFUSALS: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda folder: edit(folder, "run.jsonl", lambda text: text.replace('"attempt":1', '"attempt":"one"')),
         "{folder}/run.jsonl cannot be read: Expected `int`, got `str` - at `$.attempt`; " + AGAIN,
     ),
-    "a file that the system refuses": (
-        lambda folder: edit(folder, MANIFEST, lambda text: text.replace("submission/values.yaml", "x" * 300)),
-        "{folder} cannot be read: File name too long; make it readable, or " + AGAIN,
+    "facts behind a link": (
+        link_facts,
+        "{folder} is incomplete: run.jsonl is missing; get it back, or " + AGAIN,
     ),
     "no try": (
         lambda folder: edit(folder, "run.jsonl", lambda text: text.replace('"kind":"attempt"', '"kind":"else"')),
@@ -308,11 +316,30 @@ def test_a_hint_that_lab_toml_lacks_is_named(session: Session) -> None:
     assert str(caught.value) == "lab.toml has no hint 'lower' for the check 'first'; add it there"
 
 
+def test_a_run_that_the_system_keeps_back_is_refused(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = measured(session, "3.0")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr("graders.stored.os.open", refuse)
+    with pytest.raises(Refused) as caught:
+        read_run(folder)
+    assert str(caught.value) == f"{folder} cannot be read: Permission denied; make it readable, or {AGAIN}"
+
+
+def test_a_packed_run_is_judged_as_its_folder_is(session: Session, tmp_path: Path) -> None:
+    folder, packed = measured(session, "3.0"), tmp_path / "run.gpulab.zip"
+    pack(folder, packed)
+
+    assert read_run(packed) == msgspec.structs.replace(read_run(folder), place=packed)
+
+
 def test_a_verdict_of_another_schema_is_refused(session: Session) -> None:
     folder = measured(session, "3.0")
     edit(folder, "verdict.json", lambda text: text.replace("gpulab/verdict/v1", "gpulab/verdict/v9"))
     with pytest.raises(GraderError) as caught:
-        stored(session.pytester.path / RUN)
+        read_run(session.pytester.path / RUN)
     assert str(caught.value) == (
         f"{folder}/verdict.json has the schema 'gpulab/verdict/v9', this program reads 'gpulab/verdict/v1'; grade it "
         "again"
