@@ -28,8 +28,8 @@ conformance: .venv/ready machine  ## Kubernetes' own conformance specs
 	$(BIN)/python -m tests.conformance.run --procs $(or $(NODES),8) \
 	  $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SKIP),--skip '$(SKIP)') $(if $(KUBECONFIG),--kubeconfig '$(KUBECONFIG)')
 
-faults: .venv/ready machine  ## grade every planted fault and every cheat for real (an hour)
-	$(BIN)/pytest -m faults tests/test_faults.py
+faults: .venv/ready machine  ## prove LAB: grade its reference, starter, faults and cheats for real (an hour)
+	$(BIN)/gpulab verify $(LAB)
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

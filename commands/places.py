@@ -12,6 +12,8 @@ from clusters import backends
 
 ROOT = Path(__file__).resolve().parents[1]
 LABS, RESULTS, WORK = ROOT / "labs", ROOT / "results", ROOT / "work"
+PROOFS = ROOT / "tests"
+"""Holds what proves labs: solutions/, faults/ and cheats/."""
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What commands are added to; argparse gives it no public name."""

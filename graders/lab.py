@@ -28,7 +28,7 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `id` names the function `test_<id>`; `needs` the checks, listed above this one, that must have passed before it is
     measured; `hints` a few tiers, from a nudge to the answer, for each thing that can be observed; `hidden` keeps it
     from learners in the formats of course systems that can; `timed` says that it fails on a machine that is too busy
-    with other things.
+    with other things; `starter_passes` that the starter passes it, which earns nothing on all others.
     """
 
     id: str
@@ -38,6 +38,7 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hints: dict[str, tuple[str, ...]] = {}
     hidden: bool = False
     timed: bool = False
+    starter_passes: bool = False
 
 
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -84,6 +84,7 @@ LAYERS = (
         "terms",
         "flags",
         "html",
+        "gates",
     ),
     ("plugin",),
 )

@@ -20,7 +20,7 @@ from vllm_lab.loads import Alone, Load, complaint, excuse
 ONE_SIDED = 0.975
 """A share is proven by the lower bound of the interval that is printed, which allows for a second try at 95 %."""
 LADDER = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 9.0)
-"""Loads at which the knee is looked for, in times what the starter's values can serve; the goal is in the middle."""
+"""Loads at which the knee is looked for, in times what the starter's values can serve; the goal is one of them."""
 SHARE = "share of requests"
 
 

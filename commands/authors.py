@@ -1,0 +1,186 @@
+"""`gpulab new-lab` and `gpulab verify`: a lab to begin with, and what proves one, for the authors of labs.
+
+Place: `gpulab.py` adds these to its parser. Limits: what a gate asks is in graders/gates; here a grading is a
+`gpulab grade` in a process of its own, as a learner starts it.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from clusters import spec
+from clusters.api import SpecError
+from clusters.process import Child, tail
+from clusters.progress import Display
+from commands.places import LABS, PROOFS, RESULTS, ROOT, Commands, add_cluster_flags, add_command
+from graders.errors import HarnessError
+from graders.gates import matrix
+from graders.gates.gate import Gate
+from graders.gates.gradings import Grade, Gradings, duration, folder_digest
+from graders.gates.measured import Graded, measured, mistakes
+from graders.gates.proof import Proof, read_proof
+from graders.gates.skeleton import new_lab
+from graders.gates.sources import Code
+from graders.gates.structure import Machines, structure
+from graders.lab import Lab
+from graders.record import write_whole
+from graders.rubric import Verdict, read_verdict
+
+SKELETON = Path(__file__).parent / "skeleton"
+LONGEST = 1800.0
+"""Seconds for one grading, in which every check may have been measured twice."""
+LEAVING = 60.0
+"""Seconds that an interrupted grading gets to end its cluster."""
+
+
+def add(commands: Commands) -> None:
+    """Adds them."""
+    new = add_command(commands, "new-lab", run_new_lab, "write a small lab that is proven, to be made into another")
+    new.add_argument("name", metavar="NN_name")
+    verify = add_command(
+        commands, "verify", run_verify, "prove a lab: its files agree, its reference passes, each fault is named"
+    )
+    verify.add_argument("lab")
+    verify.add_argument("--structure", action="store_true", help="only what needs no cluster: seconds")
+    verify.add_argument("--runs", type=_runs, default=1, metavar="N", help="grade the reference N times (default: 1)")
+    verify.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="grade reference, starter, or this fault or cheat"
+    )
+    verify.add_argument("--resume", action="store_true", help="take kept verdicts where nothing has changed since")
+    verify.add_argument("--html", type=Path, metavar="FILE", help="write the table of cases and checks as a page")
+    verify.add_argument("--out", type=Path, metavar="DIR", help="where verdicts are kept (default: results/verify/LAB)")
+    add_cluster_flags(verify)
+
+
+def run_new_lab(options: argparse.Namespace) -> int:
+    """Writes a lab, and says where and what comes next."""
+    folders = new_lab(options.name, skeleton=SKELETON, root=ROOT)
+    print(f"The lab {options.name} is in")
+    print("\n".join(f"  {folder.relative_to(ROOT)}" for folder in folders))
+    print(f"Its files say what to change. Prove it as it is: gpulab verify {options.name}")
+    return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """Proves a lab of the project."""
+    lab = Lab.find(LABS, options.lab)
+    folder = (options.out or RESULTS / "verify" / lab.name).absolute()
+    return verify(read_proof(lab, PROOFS), folder, grader(lab, options), options)
+
+
+def verify(proof: Proof, folder: Path, grade: Grade, options: argparse.Namespace) -> int:
+    """Prints what each gate found, and the table; returns 0 only when all hold and no case was left out."""
+    gates = structural_gates(proof)
+    fits = all(gate.holds for gate in gates)
+    if options.structure or not (fits or options.only):
+        print_gates(gates)
+        if not options.structure:
+            print("Nothing was graded; correct the above first.")
+        return 0 if fits else 1
+    harness = version("gpulab")
+    gradings = Gradings(proof, folder, grade, lab=_digest(proof.lab), harness=harness, clock=time.monotonic)
+    graded = _graded(gradings, proof.lab, options)
+    gates += measured(proof, graded, whole=not options.only)
+    found = matrix.record(proof, gates, graded, harness=harness, now=datetime.now(UTC).replace(microsecond=0))
+    found.write(folder / "verify.json")
+    if options.html:
+        write_whole(options.html, matrix.page(found).encode())
+    print(f"\n{matrix.text(found)}")
+    print_gates(gates)
+    if found.left_out:
+        print(
+            f"{len(found.left_out)} of {len(proof.cases)} cases were left out, which proves no lab; grade the rest "
+            f"with: gpulab verify {proof.lab.name} --resume"
+        )
+    return 0 if found.holds and not found.left_out else 1
+
+
+def structural_gates(proof: Proof) -> list[Gate]:
+    """What can be said of a lab without grading anything."""
+    return structure(proof, _machines(proof.lab.folder / "cluster.yaml"))
+
+
+def print_gates(gates: Sequence[Gate]) -> None:
+    """A line for each gate that holds, and under one that does not, its mistakes."""
+    for gate in gates:
+        print(f"{gate.name:<12} " + (f"holds: {gate.seen}" if gate.holds else "FAILS"))
+        for mistake in gate.mistakes:
+            print(f"  {mistake}")
+
+
+def _graded(gradings: Gradings, lab: Lab, options: argparse.Namespace) -> list[Graded]:
+    """Grades what is due, and says of each how it went."""
+    due = gradings.due(options.only, options.runs, resume=options.resume)
+    graded: list[Graded] = []
+    try:
+        with Display(sys.stderr) as display:
+            for each in gradings.run(due, resume=options.resume, before=lambda step: display(step.words())):
+                display.clear()
+                graded.append(each)
+                print(outcome(lab, each), flush=True)
+    except KeyboardInterrupt:
+        done = f"{len(graded)} of {len(due)} gradings are done"
+        print(f"gpulab: {done}; go on with: gpulab verify {lab.name} --resume", file=sys.stderr)
+        raise
+    return graded
+
+
+def outcome(lab: Lab, graded: Graded) -> str:
+    """How a grading went, in a line, and what is wrong with it below."""
+    wrong = mistakes(lab, graded)
+    took = "kept from before" if graded.reused else duration(graded.seconds)
+    return "\n".join(
+        [f"{graded.label}: {'NOT ' if wrong else ''}as it must be ({took})", *(f"  {each}" for each in wrong)]
+    )
+
+
+def grader(lab: Lab, options: argparse.Namespace) -> Grade:
+    """Grades in a process of its own, which has ended whatever ends this function."""
+    words = [f"--cluster={options.cluster}", *([f"--name={options.name}"] if options.name else [])]
+
+    def grade(submission: Path, place: Path) -> Verdict:
+        log = place / "grade.log"
+        argv = [sys.executable, str(ROOT / "gpulab.py"), "grade", lab.name, *words]
+        child = Child([*argv, f"--submission={submission}", f"--out={place}"], log=log)
+        try:
+            ended = child.wait(LONGEST)
+        except KeyboardInterrupt:
+            os.kill(child.pid, signal.SIGINT)
+            child.wait(LEAVING)
+            raise
+        finally:
+            child.stop()
+        found = list(place.glob(f"{lab.name}/*/verdict.json"))
+        if ended is None or len(found) != 1:
+            how = f"was not done after {LONGEST:.0f} s" if ended is None else "left no verdict"
+            raise HarnessError(f"the grading of {submission} {how}; its log ends:\n{tail(log)}")
+        return read_verdict(found[0])
+
+    return grade
+
+
+def _digest(lab: Lab) -> str:
+    """Of the lab's files and of the charts that its code names."""
+    words = Code(lab).lab_words
+    charts = lab.folder.parents[1] / "charts"
+    return folder_digest(lab.folder, *sorted(path for path in charts.iterdir() if path.name in words))
+
+
+def _runs(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number from 1 on")
+    return int(word)
+
+
+def _machines(file: Path) -> Machines | str:
+    try:
+        cluster = spec.read(file)
+    except SpecError as error:
+        return f"{error}; correct it"
+    return Machines(len(cluster.nodes), sum(node.gpus.count for node in cluster.nodes if node.gpus))

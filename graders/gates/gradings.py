@@ -1,0 +1,194 @@
+"""Grades the cases of a proof one after the other, keeps each verdict, and takes kept ones again when nothing changed.
+
+Place: `gpulab verify` hands in how a submission is graded; tests hand in a function. Limits: one at a time. The verdict
+is kept of a grading that came to what it must, and of another all that its run wrote, to be looked at.
+
+    <folder>/fault-<name>-<run>/verdict.json, kept.json, grade.log (and the run's folder)
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from graders.errors import GraderError
+from graders.gates.measured import Graded, mistakes
+from graders.gates.proof import Case, Proof
+from graders.record import pretty, write_whole
+from graders.rubric import Verdict, read_verdict, write_verdict
+from graders.submission import digest
+
+VERDICT, KEPT = "verdict.json", "kept.json"
+
+Grade = Callable[[Path, Path], Verdict]
+"""Grades the submission in a folder, and writes what it leaves behind in another, which is empty."""
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What a verdict depends on: digests of the submission and of the lab's files, and the version of the harness."""
+
+    submission: str
+    lab: str
+    harness: str
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is kept beside a verdict."""
+
+    stamp: Stamp
+    seconds: float
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One grading that is due: which of how many, and the seconds it and all the rest may take, None if not known."""
+
+    case: Case
+    run: int
+    number: int
+    count: int
+    seconds: float | None
+    rest: float | None
+
+    def words(self) -> str:
+        """The step in a line, for whoever waits."""
+        times = "how long it takes is not known yet"
+        if self.seconds is not None and self.rest is not None:
+            times = f"about {duration(self.seconds)}, and {duration(self.rest)} with all that is left"
+        again = f" (run {self.run})" if self.run > 1 else ""
+        return f"{self.case.label}{again}: grading {self.number} of {self.count}, {times}"
+
+
+class UnknownCase(GraderError):
+    """A lab has no case of that name."""
+
+
+class Gradings:
+    """The gradings of one proof.
+
+    Args:
+        proof: what is graded.
+        folder: where verdicts are kept.
+        grade: grades a submission.
+        lab: digest of the lab's files.
+        harness: version of the harness.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, proof: Proof, folder: Path, grade: Grade, *, lab: str, harness: str, clock: Callable[[], float]
+    ) -> None:
+        self._proof, self._folder, self._grade, self._clock = proof, folder, grade, clock
+        self._lab, self._harness = lab, harness
+
+    def due(self, only: Sequence[str], runs: int, *, resume: bool) -> list[tuple[Case, int]]:
+        """The cases called `only`, all where none is named, the reference `runs` times.
+
+        Where `resume` is set, also others of which a verdict is kept.
+
+        Raises:
+            UnknownCase: there is none of a name.
+        """
+        names = [case.name for case in self._proof.cases]
+        for name in only:
+            if name not in names:
+                raise UnknownCase(f"{self._proof.lab.name} has no case {name!r}; its cases are: {', '.join(names)}")
+        return [
+            (case, run)
+            for case in self._proof.cases
+            for run in range(1, (runs if case.kind == "reference" else 1) + 1)
+            if not only or case.name in only or (resume and self.kept(case, run))
+        ]
+
+    def run(self, due: Sequence[tuple[Case, int]], *, resume: bool, before: Callable[[Step], None]) -> Iterator[Graded]:
+        """Grades what is due, tells `before` of each; takes kept verdicts that still stand where `resume` is set."""
+        kept = {(case.name, run): self.kept(case, run) for case, run in due} if resume else {}
+        for place, (case, run) in enumerate(due):
+            if found := kept.get((case.name, run)):
+                yield found
+                continue
+            rest = [each for each in due[place:] if not kept.get((each[0].name, each[1]))]
+            before(Step(case, run, place + 1, len(due), self._expected([(case, run)]), self._expected(rest)))
+            yield self._graded(case, run)
+
+    def kept(self, case: Case, run: int) -> Graded | None:
+        """The kept verdict on a case, if it says something and nothing that it depends on has changed."""
+        place = self._place(case, run)
+        found = self._read(place)
+        if found is None or found.stamp != self._stamp(case):
+            return None
+        graded = Graded(case, run, read_verdict(place / VERDICT), found.seconds, reused=True)
+        return None if self._says_nothing(graded) else graded
+
+    def _graded(self, case: Case, run: int) -> Graded:
+        """Grades a case; a second time when the first says nothing, as on a machine that is busy otherwise."""
+        place = self._place(case, run)
+        stamp = self._stamp(case)
+        begun = self._clock()
+        for _ in range(2):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            try:
+                verdict = self._grade(case.folder, place)
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)  # half a grading proves nothing
+                raise
+            graded = Graded(case, run, verdict, self._clock() - begun)
+            if not self._says_nothing(graded):
+                break
+        if not mistakes(self._proof.lab, graded):
+            for path in place.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)  # samples of all faults together take gigabytes
+        write_verdict(verdict, place / VERDICT)
+        write_whole(place / KEPT, pretty(Kept(stamp, graded.seconds)))
+        return graded
+
+    def _expected(self, due: Sequence[tuple[Case, int]]) -> float | None:
+        """Seconds that gradings may take, by how long they took before; None where nobody knows."""
+        known = [found.seconds for path in self._folder.glob(f"*/{KEPT}") if (found := self._read(path.parent))]
+        if not known:
+            return None
+        before = [self._read(self._place(case, run)) for case, run in due]
+        return sum(found.seconds if found else median(known) for found in before)
+
+    def _says_nothing(self, graded: Graded) -> bool:
+        """Whether it did not come to what it must, for want of a decision."""
+        statuses = {check.status for check in graded.verdict.checks}
+        undecided = bool(graded.verdict.reason) or bool(statuses & {"inconclusive", "error"})
+        return undecided and bool(mistakes(self._proof.lab, graded))
+
+    def _place(self, case: Case, run: int) -> Path:
+        return self._folder / f"{case.label.replace(' ', '-')}-{run}"
+
+    def _stamp(self, case: Case) -> Stamp:
+        return Stamp(folder_digest(case.folder), self._lab, self._harness)
+
+    def _read(self, place: Path) -> Kept | None:
+        try:
+            return msgspec.json.decode((place / KEPT).read_bytes(), type=Kept)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 45 s, 4 min, 1 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def folder_digest(*folders: Path, without: Sequence[str] = ("README.md",)) -> str:
+    """SHA-256 over the names and contents of all files in some folders, but for documents and Python's bytecode."""
+    whole = hashlib.sha256()
+    for folder in folders:
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name not in without and "__pycache__" not in path.parts
+        }
+        whole.update(f"{folder.name}\0{digest(files)}\0".encode())
+    return whole.hexdigest()

@@ -1,0 +1,104 @@
+"""docs/write-a-lab.md, walked: its commands in their order, in a copy of the project, on clusters of their own."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from clusters.process import Child
+from clusters.wait import until
+from commands.authors import structural_gates
+from graders.gates.measured import measured
+from graders.gates.proof import Cheat, Fault
+from tests.conftest import processes_with
+from tests.gates.small_lab import SmallLab
+from tests.test_docs import commands
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docs/write-a-lab.md").read_text()
+NOT_COPIED = (".*", "work", "results", "__pycache__", "*.egg-info")
+STATUSES = {
+    "gpulab grade 50_web_server": 1,  # the starter's files
+    "gpulab verify 50_web_server --only too_many_replicas": 1,  # a part proves nothing
+}
+
+
+class Project:
+    """A copy of the project, with state of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.folder, self.place = place / "project", place
+        shutil.copytree(ROOT, self.folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+
+    def start(self, *words: str) -> Child:
+        argv = [sys.executable, str(self.folder / "gpulab.py"), *words]
+        env = {**os.environ, "XDG_STATE_HOME": str(self.place), "PYTHONDONTWRITEBYTECODE": "1"}
+        return Child(argv, log=self.place / "log", env=env, cwd=self.folder)
+
+    @property
+    def log(self) -> str:
+        return (self.place / "log").read_text()
+
+    def assert_nothing_left(self) -> None:
+        until(lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=10)
+
+
+def test_the_tables_it_shows_are_such() -> None:
+    fault, cheat = (msgspec.toml.decode(text) for text in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL))
+    shown: list[tuple[Any, type]] = [(fault["probe_on_the_wrong_path"], Fault), (cheat["another_server"], Cheat)]
+    for table, form in shown:
+        assert isinstance(msgspec.convert(table, form), form)
+    assert set(fault["probe_on_the_wrong_path"]) == set(Fault.__struct_fields__)
+    assert {*cheat["another_server"], "on"} == set(Cheat.__struct_fields__)
+
+
+def test_it_names_every_gate_and_every_place(tmp_path: Path) -> None:
+    small = SmallLab(tmp_path)
+    gates = [*structural_gates(small.proof), *measured(small.proof, [])]
+    rows = re.findall(r"^\| (\w+) \| (?!holds when)", TEXT.partition("## What `gpulab verify` asks")[2], re.MULTILINE)
+    assert rows == [gate.name for gate in gates]
+
+    places = [
+        place.rstrip("/").replace("web_server", "small") for place in re.findall(r"^\| `([^`]+)`", TEXT, re.MULTILINE)
+    ]
+    assert [place for place in places if not (tmp_path / place.replace("web-server", "small")).exists()] == []
+
+
+@pytest.mark.cluster
+def test_its_commands_do_what_it_says(place: Path) -> None:
+    project = Project(place)
+    for command in commands(TEXT):
+        child = project.start(*shlex.split(command)[1:])
+        assert child.wait(300) == STATUSES.get(command, 0), f"{command}:\n{project.log}"
+    assert (project.folder / "matrix.html").is_file()
+    assert project.log.count("as it must be (kept from before)") == 5
+    project.assert_nothing_left()
+
+
+@pytest.mark.cluster
+def test_ctrl_c_while_a_case_is_graded_leaves_nothing(place: Path) -> None:
+    project = Project(place)
+    assert project.start("new-lab", "50_web_server").wait(30) == 0
+    child = project.start("verify", "50_web_server")
+    kept = project.folder / "results/verify/50_web_server"
+    until(
+        lambda: [path for path in kept.glob("*/grade.log") if "kube-apiserver" in path.read_text()],
+        lambda found: bool(found),
+        what="a cluster to start",
+        seconds=60,
+    )
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait(60) == 130, project.log
+    assert project.log.splitlines()[-2:] == [
+        "gpulab: 0 of 5 gradings are done; go on with: gpulab verify 50_web_server --resume",
+        "gpulab: interrupted; what was started has been ended",
+    ]
+    assert list(kept.iterdir()) == []
+    project.assert_nothing_left()
