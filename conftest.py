@@ -41,6 +41,7 @@ from graders.terms import Terms, terms_of
 
 ROOT = Path(__file__).resolve().parent
 CHARTS, LABS, RESULTS, WORK = ROOT / "charts", ROOT / "labs", ROOT / "results", ROOT / "work"
+sys.path += [str(package.parent) for package in sorted(LABS.glob("*/*_lab"))]  # what a lab imports of its own
 _USE = pytest.StashKey["ClusterUse"]()
 _DISPLAY = pytest.StashKey[Display]()
 

@@ -5,8 +5,6 @@ Place: `gpulab.py` adds these to its parser. Limits: what a gate asks is in grad
 """
 
 import argparse
-import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,10 +14,9 @@ from pathlib import Path
 
 from clusters import spec
 from clusters.api import SpecError
-from clusters.process import Child, tail
 from clusters.progress import Display
 from commands.places import LABS, PROOFS, RESULTS, ROOT, Commands, add_cluster_flags, add_command
-from graders.errors import HarnessError
+from commands.repeat import graded
 from graders.gates import matrix
 from graders.gates.gate import Gate
 from graders.gates.gradings import Grade, Gradings, duration, folder_digest
@@ -30,13 +27,9 @@ from graders.gates.sources import Code
 from graders.gates.structure import Machines, structure
 from graders.lab import Lab
 from graders.record import write_whole
-from graders.rubric import Verdict, read_verdict
+from graders.rubric import Verdict
 
 SKELETON = Path(__file__).parent / "skeleton"
-LONGEST = 1800.0
-"""Seconds for one grading, in which every check may have been measured twice."""
-LEAVING = 60.0
-"""Seconds that an interrupted grading gets to end its cluster."""
 
 
 def add(commands: Commands) -> None:
@@ -141,26 +134,12 @@ def outcome(lab: Lab, graded: Graded) -> str:
 
 
 def grader(lab: Lab, options: argparse.Namespace) -> Grade:
-    """Grades in a process of its own, which has ended whatever ends this function."""
-    words = [f"--cluster={options.cluster}", *([f"--name={options.name}"] if options.name else [])]
+    """Grades in a process of its own, with the lab's own numbers, whoever asks."""
+    words = [f"--cluster={options.cluster}", "--no-variants", *([f"--name={options.name}"] if options.name else [])]
 
     def grade(submission: Path, place: Path) -> Verdict:
-        log = place / "grade.log"
-        argv = [sys.executable, str(ROOT / "gpulab.py"), "grade", lab.name, *words]
-        child = Child([*argv, f"--submission={submission}", f"--out={place}"], log=log)
-        try:
-            ended = child.wait(LONGEST)
-        except KeyboardInterrupt:
-            os.kill(child.pid, signal.SIGINT)
-            child.wait(LEAVING)
-            raise
-        finally:
-            child.stop()
-        found = list(place.glob(f"{lab.name}/*/verdict.json"))
-        if ended is None or len(found) != 1:
-            how = f"was not done after {LONGEST:.0f} s" if ended is None else "left no verdict"
-            raise HarnessError(f"the grading of {submission} {how}; its log ends:\n{tail(log)}")
-        return read_verdict(found[0])
+        _, verdict = graded(lab.name, [*words, f"--submission={submission}"], place, place / "grade.log")
+        return verdict
 
     return grade
 

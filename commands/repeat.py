@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from clusters.process import Child, tail
+from commands.places import ROOT
 from graders.errors import GraderError
 from graders.record import pretty, write_whole
 from graders.rubric import Verdict, read_verdict
@@ -31,16 +32,18 @@ class NotGraded(GraderError):
 Grade: TypeAlias = Callable[[str, Sequence[str], Path], tuple[str, Verdict]]
 
 
-def graded(lab: str, words: Sequence[str], results: Path) -> tuple[str, Verdict]:
+def graded(lab: str, words: Sequence[str], results: Path, log: Path | None = None) -> tuple[str, Verdict]:
     """Grades once with the flags in `words`, and returns the run's name and verdict; Ctrl-C ends it in order.
+
+    What it prints is kept in `log`, if that is given.
 
     Raises:
         NotGraded: it left no run.
     """
     before = set((results / lab).glob("*/"))
     with tempfile.TemporaryDirectory(prefix="gpulab-repeat-") as place:
-        log = Path(place) / "grade.log"
-        argv = [str(Path(sys.executable).with_name("gpulab")), "grade", lab, *words, f"--out={results}"]
+        log = log or Path(place) / "grade.log"
+        argv = [sys.executable, str(ROOT / "gpulab.py"), "grade", lab, *words, f"--out={results}"]
         child = Child(argv, log=log)
         try:
             child.wait()

@@ -1,7 +1,7 @@
 """A new lab: a small one that can be graded and is proven, for its author to change.
 
-Place: `gpulab new-lab` writes it. Limits: its text is a folder of files, in which the lab is called 00_skeleton and its
-chart skeleton-chart; only names are changed.
+Place: `gpulab new-lab` writes it. Limits: its text is a folder of files, laid out as they will be in the project; there
+the lab is called 00_skeleton, its package skeleton_lab and its chart skeleton-chart, and only names are changed.
 """
 
 import re
@@ -10,14 +10,7 @@ from pathlib import Path
 from graders.errors import GraderError
 
 _NAME = re.compile(r"\d\d_(?P<topic>[a-z](_?[a-z0-9])*)")
-PLACES = {
-    "lab": "labs/{name}",
-    "chart": "charts/{chart}",
-    "solution": "tests/solutions/{name}",
-    "faults": "tests/faults/{name}",
-    "cheats": "tests/cheats/{name}",
-}
-"""Where each folder of the skeleton goes."""
+_PARTS = ("labs/*", "charts/*", "tests/solutions/*", "tests/faults/*", "tests/cheats/*")
 
 
 class LabRefused(GraderError):
@@ -36,22 +29,30 @@ def new_lab(name: str, *, skeleton: Path, root: Path) -> list[Path]:
             f"asked for a lab named {name!r}; labs are named with two digits and what they are about, as 04_autoscaling"
         )
     topic = matched["topic"]
-    chart = topic.replace("_", "-")
-    folders = {source: root / place.format(name=name, chart=chart) for source, place in PLACES.items()}
-    if taken := [str(folder.relative_to(root)) for folder in folders.values() if folder.exists()]:
+    names = {
+        "00_skeleton": name,
+        "skeleton-chart": topic.replace("_", "-"),
+        "skeleton_lab": f"{topic}_lab",
+        "test_skeleton": f"test_{topic}",
+    }
+
+    def renamed(text: str) -> str:
+        for old, new in names.items():
+            text = text.replace(old, new)
+        return text
+
+    folders = [root / renamed(_below(skeleton, path)) for part in _PARTS for path in skeleton.glob(part)]
+    if taken := [_below(root, folder) for folder in folders if folder.exists()]:
         raise LabRefused(
             f"asked for a lab named {name!r}, but this is there already: {', '.join(taken)}; choose another name"
         )
-    names = {"00_skeleton": name, "skeleton-chart": chart, "test_skeleton": f"test_{topic}"}
-    for source, folder in folders.items():
-        for path in sorted(path for path in (skeleton / source).rglob("*") if path.is_file()):
-            target = folder / _renamed(path.relative_to(skeleton / source).as_posix(), names)
+    for path in sorted(skeleton.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            target = root / renamed(_below(skeleton, path))
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_renamed(path.read_text(), names))
-    return list(folders.values())
+            target.write_text(renamed(path.read_text()))
+    return folders
 
 
-def _renamed(text: str, names: dict[str, str]) -> str:
-    for old, new in names.items():
-        text = text.replace(old, new)
-    return text
+def _below(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()

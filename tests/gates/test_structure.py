@@ -9,7 +9,7 @@ from graders.lab import Lab, known_labs
 from tests.gates.small_lab import SmallLab
 
 TOML, CLUSTER = "labs/50_small/lab.toml", "labs/50_small/cluster.yaml"
-TEST = "labs/50_small/test_small.py"
+TEST, FACTS = "labs/50_small/test_small.py", "labs/50_small/small_lab/facts.py"
 UNREADY = """unready = [
   "The server runs, but Kubernetes does not believe it. Whom does it ask, and for what?",
   "A probe passes on an HTTP status from 200 to 399.",
@@ -64,14 +64,14 @@ PLANTED: list[tuple[str, str, str, str, list[str]]] = [
         "CHART =",
         "CHART = =",
         [
-            "labs/50_small/test_small.py is not Python: invalid syntax (test_small.py, line 19); correct it",
+            "labs/50_small/test_small.py is not Python: invalid syntax (test_small.py, line 18); correct it",
         ],
     ),
     (
         "hints",
-        TEST,
-        'else "few"',
-        'else "none_left"',
+        FACTS,
+        'else facts.kind or "few"',
+        'else facts.kind or "none_left"',
         [
             "the code of the check 'replicas_are_ready' gives the hint 'none_left', which lab.toml does not "
             "have; add it there",
@@ -206,12 +206,7 @@ def test_a_lab_without_a_test_file_grades_nothing(small: SmallLab) -> None:
 
 
 def test_hints_of_a_judge_are_found_where_a_table_lists_it(small: SmallLab) -> None:
-    package = small.folder / "small_lab"
-    package.mkdir()
-    (package / "facts.py").write_text('def judge(facts):\n    return Finding(hint="slow" if facts else None)\n')
-    (package / "judges.py").write_text(
-        "from small_lab import facts\n\nJUDGES = {'replicas_are_ready': Judge('v1', facts.Facts, facts.judge)}\n"
-    )
+    small.change(FACTS, 'else facts.kind or "few"', 'else "slow" if facts.seconds else facts.kind or "few"')
 
     assert small.mistakes()["hints"] == (
         "the code of the check 'replicas_are_ready' gives the hint 'slow', which lab.toml does not have; add it there",

@@ -8,7 +8,7 @@ import pytest
 import gpulab
 from commands import authors
 from commands.places import LABS, ROOT
-from graders.errors import HarnessError
+from commands.repeat import NotGraded
 from graders.gates.skeleton import LabRefused, new_lab
 from graders.lab import Lab
 from graders.rubric import CheckResult, Verdict
@@ -154,11 +154,10 @@ def test_a_case_is_graded_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.grading
 def test_a_grading_without_a_verdict_is_told_with_its_last_words(small: SmallLab, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError) as caught:
+    with pytest.raises(NotGraded) as caught:
         authors.grader(small.lab, options())(small.solution, tmp_path)
     assert str(caught.value) == (
-        f"the grading of {small.solution} left no verdict; its log ends:\n"
-        "gpulab: there is no lab '50_small'; the labs are: 03_vllm"
+        "`gpulab grade` left no run (exit status 2); it said: gpulab: there is no lab '50_small'; the labs are: 03_vllm"
     )
 
 
@@ -226,5 +225,5 @@ def test_an_unknown_lab_and_an_unknown_case_are_refused(tmp_path: Path, capsys: 
 
 
 def test_the_skeleton_is_where_the_command_looks() -> None:
-    assert (authors.SKELETON / "lab/lab.toml").is_file()
+    assert (authors.SKELETON / "labs/00_skeleton/lab.toml").is_file()
     assert authors.SKELETON.is_relative_to(ROOT)

@@ -1,0 +1,1 @@
+"""What the checks of 00_skeleton measure, and how it is judged."""
