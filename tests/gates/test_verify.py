@@ -139,7 +139,7 @@ def test_ctrl_c_says_how_to_go_on(small: SmallLab, capsys: pytest.CaptureFixture
     )
 
 
-@pytest.mark.grading
+@pytest.mark.slow
 def test_a_case_is_graded_in_a_process_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "submission").mkdir()
     (tmp_path / "submission/conftest.py").write_text("raise SystemExit(0)\n")
@@ -152,7 +152,7 @@ def test_a_case_is_graded_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["03_vllm", "grade.log"]
 
 
-@pytest.mark.grading
+@pytest.mark.slow
 def test_a_grading_without_a_verdict_is_told_with_its_last_words(small: SmallLab, tmp_path: Path) -> None:
     with pytest.raises(NotGraded) as caught:
         authors.grader(small.lab, options())(small.solution, tmp_path)
