@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from clusters.process import Child
+from clusters.process import Child, run
 from clusters.wait import until
 from commands.authors import structural_gates
 from graders.gates.measured import measured
@@ -69,6 +69,19 @@ def test_it_names_every_gate_and_every_place(tmp_path: Path) -> None:
         place.rstrip("/").replace("web_server", "small") for place in re.findall(r"^\| `([^`]+)`", TEXT, re.MULTILINE)
     ]
     assert [place for place in places if not (tmp_path / place.replace("web-server", "small")).exists()] == []
+
+
+@pytest.mark.slow
+def test_a_new_lab_keeps_the_rules_for_code_and_charts(helm: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.start("new-lab", "50_web_server").wait(30) == 0
+    ruff = str(Path(sys.executable).with_name("ruff"))
+    for argv in (
+        [ruff, "check", "--no-cache", "labs/50_web_server"],
+        [ruff, "format", "--check", "--no-cache", "labs/50_web_server"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_charts.py", "-k", "web-server"],
+    ):
+        run(argv, cwd=project.folder, seconds=120)  # raises when it ends with another status than 0
 
 
 @pytest.mark.cluster
