@@ -106,12 +106,13 @@ def _told(change: "Change") -> Iterator[str]:
     from graders.told import told
 
     then, now = change.then, change.now
+    before = told(then) if then else []
+    rows = [row for row in told(now) if row not in before and row[0] != "why"] if now else []
+    if not change.counts and not change.why and not rows:
+        return  # a field that nobody reads here, as of a later version
     yield f"  {change.check}: " + (f"{_worth(then)} -> {_worth(now)}" if change.counts else f"{_worth(now)}, as before")
     yield from (f"    {each}" for each in change.why)
-    if now:
-        before = told(then) if then else []
-        rows = [row for row in told(now) if row not in before and row[0] != "why"]
-        yield from (f"    {name}: {text}" for name, text in rows)
+    yield from (f"    {name}: {text}" for name, text in rows)
 
 
 def _worth(check: "CheckResult | None") -> str:

@@ -59,6 +59,15 @@ def test_words_that_change_nothing_else_are_told_as_such(session: Session, capsy
     )
 
 
+def test_what_a_scorecard_does_not_show_is_not_told(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    run = measured(session, "3.0")
+    change(session, lab=LAB.replace("points = 60", "points = 60\nhidden = true"))
+
+    assert rescored(capsys, run, "--lab-from", session.lab)[1] == (
+        f"{run}: 100/100 passed, as before\n1 run: 0 otherwise, 1 as before, 0 refused\n"
+    )
+
+
 def test_a_refused_run_does_not_stop_the_others(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     run = measured(session, "3.0")
     results = run.parents[1]
