@@ -76,13 +76,14 @@ def uses(own: Mapping[str, Any], joined: Mapping[str, Any]) -> tuple[Used, ...]:
     replicas = _number(joined, "replicaCount")
     pods = replicas + surge(round(replicas), _at(joined, "rollout", "maxSurge"), "rollout.maxSurge")
     limited = _says(own, "resources", "limits", "memory")
+    # Null takes the limit away that who says nothing gets.
+    endless = limited and _at(joined, "resources", "limits", "memory") is None
+    memory = None if endless else _most(joined if limited else own, "memory") / GIBI
     found = [
         Used("replicas", replicas, "budget_replicas"),
         Used("pods during an upgrade", pods, "budget_pods"),
         Used("threads of the engine", _number(joined, "cpu", "threads"), "budget_threads"),
-        Used(
-            "GiB of memory a pod", _most(joined if limited else own, "memory") / GIBI, "budget_memory_gib", not limited
-        ),
+        Used("GiB of memory a pod", memory, "budget_memory_gib", not limited),
         Used("cores a pod", _most(joined, "cpu"), "budget_cores"),
     ]
     if _at(joined, "cpu", "enabled"):
