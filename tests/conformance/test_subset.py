@@ -80,7 +80,7 @@ def outcomes(
         try:
             names = suite.exactly(SPECS)
             report = folder / "subset.json"
-            chosen = suite.command(built, labels="Conformance", focus=[names], skip=[], procs=4, report=report)
+            chosen = suite.command(built, labels="Conformance", focus=[names], skip=[], procs=8, report=report)
             found = run.specs(run.seen_inside(cluster, folder), chosen, report, env, display)
         finally:
             cluster.stop()
