@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS ?= 1
 VLLM := clusters/embedded/images/vllm-openai
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo lab test quick faults lint lock machine conformance
+.PHONY: demo lab test quick faults walk lint lock machine conformance
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready machine  ## grade the reference of 03_vllm on the embedded cluster
@@ -21,7 +21,7 @@ test: .venv/ready machine lint  ## every test that this machine can run
 	$(BIN)/pytest
 
 quick: .venv/ready  ## the tests that need no cluster and no patience
-	$(BIN)/pytest -m "not cluster and not serving and not slow"
+	$(BIN)/pytest -m "not cluster and not serving and not slow and not walk"
 
 # FOCUS and SKIP are regular expressions on a spec's name, NODES is how many run at a time, KUBECONFIG another cluster.
 conformance: .venv/ready machine  ## Kubernetes' own conformance specs
@@ -30,6 +30,9 @@ conformance: .venv/ready machine  ## Kubernetes' own conformance specs
 
 faults: .venv/ready machine  ## prove LAB: grade its reference, starter, faults and cheats for real (an hour)
 	$(BIN)/gpulab verify $(LAB)
+
+walk: .venv/ready machine  ## walk docs/write-a-lab.md, from a new lab to its proof
+	$(BIN)/pytest -m walk tests/test_write_a_lab.py
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

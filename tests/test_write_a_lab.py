@@ -85,6 +85,7 @@ def test_a_new_lab_keeps_the_rules_for_code_and_charts(helm: Path, tmp_path: Pat
 
 
 @pytest.mark.cluster
+@pytest.mark.walk
 def test_its_commands_do_what_it_says(place: Path) -> None:
     project = Project(place)
     for command in commands(TEXT):
