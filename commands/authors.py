@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from clusters import spec
+from clusters import backends, spec
 from clusters.api import SpecError
 from clusters.progress import Display
+from commands import repeat
 from commands.places import LABS, PROOFS, RESULTS, ROOT, Commands, add_cluster_flags, add_command
-from commands.repeat import graded
 from graders.gates import matrix
 from graders.gates.gate import Gate
 from graders.gates.gradings import Grade, Gradings, duration, folder_digest
@@ -48,6 +48,7 @@ def add(commands: Commands) -> None:
     verify.add_argument("--resume", action="store_true", help="take kept verdicts where nothing has changed since")
     verify.add_argument("--html", type=Path, metavar="FILE", help="write the table of cases and checks as a page")
     verify.add_argument("--out", type=Path, metavar="DIR", help="where verdicts are kept (default: results/verify/LAB)")
+    verify.add_argument("--images", type=Path, action="append", default=[], metavar="FILE", help=backends.OWN_IMAGES)
     add_cluster_flags(verify)
 
 
@@ -135,10 +136,11 @@ def outcome(lab: Lab, graded: Graded) -> str:
 
 def grader(lab: Lab, options: argparse.Namespace) -> Grade:
     """Grades in a process of its own, with the lab's own numbers, whoever asks."""
-    words = [f"--cluster={options.cluster}", "--no-variants", *([f"--name={options.name}"] if options.name else [])]
+    words = [f"--cluster={options.cluster}", "--no-variants", *(f"--images={file}" for file in options.images)]
+    words += [f"--name={options.name}"] if options.name else []
 
     def grade(submission: Path, place: Path) -> Verdict:
-        _, verdict = graded(lab.name, [*words, f"--submission={submission}"], place, place / "grade.log")
+        _, verdict = repeat.graded(lab.name, [*words, f"--submission={submission}"], place, place / "grade.log")
         return verdict
 
     return grade

@@ -14,7 +14,7 @@ from statistics import median
 
 import msgspec
 
-from graders.errors import GraderError
+from graders.errors import GraderError, HarnessError
 from graders.gates.measured import Graded, mistakes
 from graders.gates.proof import Case, Proof
 from graders.record import pretty, write_whole
@@ -119,7 +119,10 @@ class Gradings:
         found = self._read(place)
         if found is None or found.stamp != self._stamp(case):
             return None
-        graded = Graded(case, run, read_verdict(place / VERDICT), found.seconds, reused=True)
+        try:
+            graded = Graded(case, run, read_verdict(place / VERDICT), found.seconds, reused=True)
+        except HarnessError:
+            return None
         return None if self._says_nothing(graded) else graded
 
     def _graded(self, case: Case, run: int) -> Graded:

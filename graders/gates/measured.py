@@ -67,8 +67,8 @@ def mistakes(lab: Lab, graded: Graded) -> list[str]:
     if broken or verdict.reason:
         return broken or [f"the {name} was not graded whole: {verdict.reason}; grade it again"]
     expected = graded.case.expected
-    if expected and expected.check not in results:
-        return [f"the {name} names {expected.check!r}, which is no check of lab.toml; correct its table"]
+    if expected and (strange := [each for each in expected.checks if each not in results]):
+        return [f"the {name} names {strange[0]!r}, which is no check of lab.toml; correct its table"]
     if isinstance(expected, Fault):
         return list(_of_fault(lab, name, expected, results))
     if isinstance(expected, Cheat):

@@ -31,6 +31,11 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hint: str | None = None
     also: tuple[str, ...] = ()
 
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """All checks that it names."""
+        return (self.check, *self.also)
+
 
 class Cheat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a cheat must come to.
@@ -41,6 +46,11 @@ class Cheat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     check: str
     words: str
     on: tuple[str, ...] = ()
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """All checks that it names."""
+        return (self.check, *self.on)
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ is `measured`'s, and what cluster.yaml says is handed in by those who know clust
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from graders.errors import HarnessError, SubmissionError
@@ -161,8 +161,7 @@ def _expectation(lab: Lab, case: Case) -> Iterator[str]:
     """What a table says that lab.toml knows nothing of."""
     expected = case.expected
     assert expected is not None
-    more: Sequence[str] = expected.also if isinstance(expected, Fault) else expected.on
-    for name in (expected.check, *more):
+    for name in expected.checks:
         if lab.check(name) is None:
             yield f"the {case.label} names {name!r}, which is no check of lab.toml; correct its table"
     check = lab.check(expected.check)

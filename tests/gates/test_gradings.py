@@ -202,9 +202,10 @@ def test_each_step_says_how_long_it_will_take(grader: Grader) -> None:
     assert grader.steps[1] == "reference (run 2): grading 2 of 6, about 2 min, and 8 min with all that is left"
 
 
-def test_a_damaged_note_is_graded_again(grader: Grader) -> None:
+@pytest.mark.parametrize("name", ["kept.json", "verdict.json"])
+def test_what_was_damaged_is_graded_again(grader: Grader, name: str) -> None:
     grader.run("reference")
-    (grader.small.root / "results/reference-1/kept.json").write_text("{")
+    (grader.small.root / "results/reference-1" / name).write_text("{")
     grader.run("reference", resume=True)
 
     assert grader.asked == ["reference"]

@@ -230,3 +230,6 @@ def test_a_check_that_is_none_is_told(small: SmallLab) -> None:
     assert mistakes(small.lab, graded) == [
         "the cheat another_server names 'speed', which is no check of lab.toml; correct its table"
     ]
+    assert mistakes(small.lab, changed(graded, check=BUDGET, on=("pace",))) == [
+        "the cheat another_server names 'pace', which is no check of lab.toml; correct its table"
+    ]
