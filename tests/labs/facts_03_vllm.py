@@ -107,7 +107,7 @@ FACTS: dict[str, Facts] = {
     ),
     "throughput": Throughput(streams=8, pairs=tuple(pair(ratio) for ratio in (5.9, 6.0, 6.1, 6.2, 6.3, 6.4)), gpu=None),
     "service_level_objective": ServiceLevel(alone=ALONE, rate=20.0, parts=(loads(60), loads(60, late=2))),
-    "highest_load": HighestLoad(alone=ALONE, rungs=((3.0, loads(60)), (6.0, loads(60, late=50)), (4.5, loads(60)))),
+    "highest_load": HighestLoad(alone=ALONE, rungs=((3.0, loads(60)), (9.0, loads(60, late=50)), (6.0, loads(60)))),
     "kv_cache": KvCache(
         streams=16, tokens=320, load=loads(40), flows=(1.5,) * 20, answers=40, preemptions=0.0, unread=()
     ),

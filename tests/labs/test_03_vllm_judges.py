@@ -91,7 +91,7 @@ def test_what_falls_short_is_told_with_its_hint(name: str) -> None:
         ("service_level_objective", {"slo_ttft_factor": 9}, "failed"),
         ("service_level_objective", {"slo_tpot_factor": 2}, "failed"),
         ("highest_load", {"knee_factor": 3}, "passed"),
-        ("highest_load", {"knee_factor": 6}, "failed"),
+        ("highest_load", {"knee_factor": 9}, "failed"),
         ("highest_load", {"slo_ttft_factor": 9}, "failed"),
         ("kv_cache", {"kv_flowing": 15.5}, "failed"),
         ("kv_cache", {"kv_share": 0.99}, "inconclusive"),
