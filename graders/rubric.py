@@ -206,40 +206,25 @@ def ended_by(
     check: CheckSpec, fault: ErrorClass, said: str, *, why: str | None = None, attempts: int = 0
 ) -> CheckResult:
     """The result of a check that an exception ended: the learner's mistake fails it, anything else is an error."""
-    return CheckResult(
-        id=check.id,
-        title=check.title,
-        status="failed" if fault == "learner" else "error",
-        points=0,
-        max_points=check.points,
-        observed=said,
-        why=why,
-        attempts=attempts,
-        error_class=fault,
-        hidden=check.hidden,
-    )
+    result = _without_finding(check, "failed" if fault == "learner" else "error", said, why)
+    return msgspec.structs.replace(result, attempts=attempts, error_class=fault)
 
 
 def skipped_for(check: CheckSpec, root: CheckSpec, *, why: str | None = None) -> CheckResult:
     """The result of a check that was not measured because `root` did not pass."""
-    return CheckResult(
-        id=check.id,
-        title=check.title,
-        status="skipped",
-        points=0,
-        max_points=check.points,
-        observed=f"not measured, as {root.title!r} did not pass",
-        why=why,
-        hidden=check.hidden,
-    )
+    return _without_finding(check, "skipped", f"not measured, as {root.title!r} did not pass", why)
 
 
 def unjudged(check: CheckSpec, said: str, *, why: str | None = None) -> CheckResult:
     """The result of a check of which a stored run has nothing that it can be judged by."""
+    return _without_finding(check, "inconclusive", said, why)
+
+
+def _without_finding(check: CheckSpec, status: Status, said: str, why: str | None) -> CheckResult:
     return CheckResult(
         id=check.id,
         title=check.title,
-        status="inconclusive",
+        status=status,
         points=0,
         max_points=check.points,
         observed=said,
