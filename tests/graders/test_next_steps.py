@@ -10,7 +10,7 @@ from graders.rubric import CheckResult
 from tests.graders.verdicts import verdict_on
 from tests.html.conftest import CHECKS, KNEE, LOSS, OBJECTIVE, PREFIX, STREAMS, THROUGHPUT
 
-VERDICT = verdict_on(CHECKS, title="Serve a model", points=30, max_points=100, status="error")
+VERDICT = verdict_on(CHECKS)
 
 
 def test_root_causes_are_told_once_with_what_waits_for_them() -> None:

@@ -6,27 +6,23 @@ import msgspec
 import pytest
 
 from graders.report import render_scorecard
-from graders.rubric import CheckResult
-from tests.graders.verdicts import verdict_on
+from tests.graders.verdicts import result, verdict_on
 
 PLACE = Path("results/03_vllm/20260901T120000Z-a1b2c3/verdict.json")
-STREAMS = CheckResult(
-    id="streams",
+STREAMS = result(
+    "streams",
+    "passed",
+    30,
     title="Streams are correct",
-    status="passed",
-    points=30,
-    max_points=30,
     expected="every stream whole: lengths, finish reason, usage, [DONE]",
     observed="64 of 64 streams are whole",
     n=64,
     why="Nothing else counts while answers are broken.",
 )
-THROUGHPUT = CheckResult(
-    id="throughput",
-    title="Throughput",
-    status="failed",
-    points=0,
-    max_points=40,
+THROUGHPUT = result(
+    "throughput",
+    "failed",
+    40,
     expected="at least 2 times the starter's tokens per second",
     observed="1.102 times",
     unit="times",
@@ -39,21 +35,10 @@ THROUGHPUT = CheckResult(
     attempts=2,
     error_class="learner",
 )
-OBJECTIVE = CheckResult(
-    id="objective",
-    title="Service-level objective",
-    status="skipped",
-    points=0,
-    max_points=30,
-    observed="not measured, as 'Throughput' did not pass",
+OBJECTIVE = result(
+    "objective", "skipped", 30, title="Service-level objective", observed="not measured, as 'Throughput' did not pass"
 )
-VERDICT = verdict_on(
-    (STREAMS, THROUGHPUT, OBJECTIVE),
-    title="Serve a model within its service-level objective",
-    points=30,
-    max_points=100,
-    status="failed",
-)
+VERDICT = verdict_on((STREAMS, THROUGHPUT, OBJECTIVE), title="Serve a model within its service-level objective")
 SCORECARD = """\
 03_vllm: Serve a model within its service-level objective
 
