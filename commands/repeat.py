@@ -34,6 +34,10 @@ class NotGraded(GraderError):
     """A grading left no verdict, so the next one would not either."""
 
 
+class WrongRow(GraderError):
+    """What was asked for cannot be had of several gradings."""
+
+
 Grade: TypeAlias = Callable[[str, Sequence[str], Path], tuple[str, Verdict]]
 
 

@@ -128,6 +128,14 @@ class ClusterFacts(msgspec.Struct, frozen=True):
     traits: Mapping[str, Any]
 
 
+class Left(msgspec.Struct, frozen=True):
+    """What a run left on the cluster: its namespace, how a command on that begins, and the one that takes it away."""
+
+    namespace: str
+    kubectl: str
+    remove: str
+
+
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run before its first check; see `Verdict`."""
 
@@ -153,7 +161,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is, and `variant` with which
     numbers, where they are not the lab's own; `submitted` when it was handed in, where that was said; `attempt` which
     of the student's it is among those that count, where they are limited; `late` how late, where there is a deadline,
-    and `final_points` what is left of `points` then.
+    and `final_points` what is left of `points` then; `left` what the run was asked to leave on the cluster.
     """
 
     schema: str = SCHEMA
@@ -179,6 +187,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int | None = None
     late: Lateness | None = None
     final_points: float | None = None
+    left: Left | None = None
 
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:
@@ -279,6 +288,7 @@ def judge(
     absent: str,
     reason: str | None,
     ended: datetime | None,
+    left: Left | None = None,
 ) -> Verdict:
     """The verdict on what finished so far; pure.
 
@@ -290,6 +300,7 @@ def judge(
         absent: what a check that did not finish shows as observed.
         reason: why the run as a whole is an error whatever its checks say, or None.
         ended: when it ended, or None while it runs.
+        left: what it leaves on the cluster.
     """
     checks = tuple(finished.get(check.id) or ended_by(check, "harness", absent) for check in lab.checks)
     points = sum(check.points for check in checks)
@@ -305,6 +316,7 @@ def judge(
         reason=reason,
         ended=ended,
         checks=checks,
+        left=left,
     )
 
 

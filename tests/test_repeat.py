@@ -146,6 +146,11 @@ def test_what_cannot_be_repeated_is_refused(capsys: pytest.CaptureFixture[str]) 
             "gpulab: asked to write each of several runs to one file (--export or --report with --repeat); use `gpulab "
             "export` and `gpulab report` afterwards\n"
         )
+    assert gpulab.main(["grade", "03_vllm", "--repeat=2", "--keep"]) == 2
+    assert capsys.readouterr().err == (
+        "gpulab: asked to leave each of several runs on the cluster (--keep with --repeat), where one is in the way of "
+        "the next; grade once with --keep\n"
+    )
     with pytest.raises(SystemExit):
         gpulab.main(["grade", "03_vllm", "--repeat=0"])
     assert capsys.readouterr().err.splitlines()[-1] == (
