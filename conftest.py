@@ -35,13 +35,15 @@ from graders.machine import describe_machine
 from graders.plugin import Plugin
 from graders.record import Record
 from graders.redact import is_secret_name
-from graders.rubric import ClusterFacts, ErrorClasses
+from graders.rubric import ClusterFacts, ErrorClasses, Left
 from graders.submission import submission_folder
 from graders.terms import Terms, terms_of
 
 ROOT = Path(__file__).resolve().parent
 CHARTS, LABS, RESULTS, WORK = ROOT / "charts", ROOT / "labs", ROOT / "results", ROOT / "work"
 sys.path += [str(package.parent) for package in sorted(LABS.glob("*/*_lab"))]  # what a lab imports of its own
+LEFT = "gpulab/left"
+"""Label of a namespace that stays when its run has ended."""
 _USE = pytest.StashKey["ClusterUse"]()
 _DISPLAY = pytest.StashKey[Display]()
 
@@ -49,10 +51,13 @@ _DISPLAY = pytest.StashKey[Display]()
 class ClusterUse:
     """The cluster of this session: found or launched once, ended at the end when this session launched it."""
 
-    def __init__(self, backend: str, name: str | None, own_images: Sequence[Path], progress: Progress) -> None:
+    def __init__(
+        self, backend: str, name: str | None, own_images: Sequence[Path], progress: Progress, *, keep: bool = False
+    ) -> None:
         self._backend, self._asked, self._own_images, self._progress = backend, name, own_images, progress
+        self.keep = keep
         self.cluster: Cluster | None = None
-        self.ours = False
+        self.ours, self._left = False, False
 
     def get(self, lab: Lab) -> Cluster:
         """The cluster to grade `lab` on."""
@@ -75,7 +80,20 @@ class ClusterUse:
         else:
             backends.prepare(self.cluster, lab.needs.images, env=os.environ, progress=self._progress)
         _check_needs(self.cluster, lab)
+        self._check_left(self.cluster)
         return self.cluster
+
+    def _check_left(self, cluster: Cluster) -> None:
+        """Raises where another run left something that would disturb this one's figures."""
+        with _client(cluster) as client:
+            found = kubernetes.client.CoreV1Api(client).list_namespace(label_selector=LEFT).items
+        if found:
+            name = found[0].metadata.name
+            raise InfrastructureError(
+                f"the namespace {name} of a grading with --keep is on this cluster, and its pods would take GPUs and "
+                "processors from this one; when you have looked at it, remove it: "
+                + self.typed(f"kubectl delete namespace {name}")
+            )
 
     def _launch(self, wanted: ClusterSpec, images: tuple[str, ...]) -> Cluster:
         return backends.launch(
@@ -86,7 +104,19 @@ class ClusterUse:
             env=os.environ,
             progress=self._progress,
             own_images=self._own_images,
+            detached=self.keep,
         )
+
+    def leave(self, namespace: str) -> Left:
+        """Notes that this namespace stays, and with it the cluster, if this session launched it."""
+        self._left = True
+        kubectl = f"{self.typed('kubectl')} --namespace {namespace}"
+        remove = self.typed("down") if self.ours else self.typed(f"kubectl delete namespace {namespace}")
+        return Left(namespace, kubectl, remove)
+
+    def typed(self, words: str) -> str:
+        """A command of `gpulab` on this cluster."""
+        return backends.typed(words, self._name, os.environ)
 
     @property
     def _name(self) -> str:
@@ -112,8 +142,8 @@ class ClusterUse:
         return usage.other_seconds((os.getpid(), *self.cluster.roots))
 
     def end(self) -> None:
-        """Ends the cluster if this session launched it."""
-        if self.cluster and self.ours:
+        """Ends the cluster if this session launched it and leaves nothing on it."""
+        if self.cluster and self.ours and not self._left:
             self.cluster.stop()
         self.cluster = None
 
@@ -138,7 +168,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     display = config.stash[_DISPLAY] = Display(sys.stderr)
     use = config.stash[_USE] = ClusterUse(
-        config.option.cluster, config.option.name, config.option.images, _show(config)
+        config.option.cluster, config.option.name, config.option.images, _show(config), keep=config.option.keep
     )
     errors: ErrorClasses = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
     plugin = Plugin(
@@ -231,15 +261,19 @@ def namespace(
     record: Record,
     cluster: Cluster,
     progress: Progress,
+    leave: Callable[[Left], None],
 ) -> Iterator[str]:
-    """A fresh namespace for this run; unless the cluster ends anyway, it is removed and its end waited for."""
+    """A fresh namespace for this run; unless it stays or the cluster ends anyway, it is removed and that waited for."""
     core = kubernetes.client.CoreV1Api(kube)
-    labels = {"gpulab/lab": lab.name}
+    use = pytestconfig.stash[_USE]
+    labels = {"gpulab/lab": lab.name, **({LEFT: "true"} if use.keep else {})}
     metadata = kubernetes.client.V1ObjectMeta(generate_name=f"{lab.name.replace('_', '-')}-", labels=labels)
     name = core.create_namespace(kubernetes.client.V1Namespace(metadata=metadata)).metadata.name
+    if use.keep:
+        leave(use.leave(name))
     with ClusterEvidence(core, name, record):
         yield name
-    if pytestconfig.stash[_USE].ours:
+    if use.keep or use.ours:
         return
     with suppress(ClusterError):
         cluster.check()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from clusters.api import ClusterError, SpecError
-from commands import authors, cluster, course, evidence, grading, reporting, rescoring
+from commands import authors, cluster, course, evidence, grading, labs, reporting, rescoring
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "GPULAB_CLUSTER names one of several.",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for kind in (cluster, grading, rescoring, evidence, course, reporting, authors):
+    for kind in (cluster, labs, grading, rescoring, evidence, course, reporting, authors):
         kind.add(commands)
     return top
 

@@ -30,6 +30,12 @@ def chosen_name(asked: str | None, env: Mapping[str, str]) -> str:
     return name
 
 
+def typed(words: str, name: str, env: Mapping[str, str]) -> str:
+    """How `gpulab WORDS` is typed so that it reaches the cluster of that name."""
+    plain = name == DEFAULT_NAME and env.get("GPULAB_CLUSTER") in (None, "", name)
+    return f"gpulab {words}" if plain else f"GPULAB_CLUSTER={name} gpulab {words}"
+
+
 def names(backend: str, env: Mapping[str, str]) -> list[str]:
     """The names of this user's clusters that run or ended by themselves, sorted."""
     _known(backend)

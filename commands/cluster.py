@@ -6,7 +6,7 @@ Place: `gpulab.py` adds these to its parser. Limits: clusters come from `cluster
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clusters import backends, spec
@@ -40,61 +40,64 @@ def add(commands: Commands) -> None:
 def _node_commands(node: argparse.ArgumentParser) -> None:
     """`gpulab node add|drain|lose|spot-notice|heal`."""
     commands = node.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, run, text in (
-        ("add", run_node_add, "let a new node join"),
-        ("drain", run_node_drain, "evict a node's pods as PodDisruptionBudgets allow, and keep new ones away"),
-        ("lose", run_node_lose, "kill all that runs on a node at once, without a word"),
-        ("spot-notice", run_node_spot_notice, "mark a node as providers of spot capacity do, and lose it later"),
-        ("heal", run_node_heal, "bring a lost node back empty, take back a spot notice and a cordon"),
-    ):
-        command = add_command(commands, name, run, text)
-        command.add_argument("node")
-        add_cluster_flags(command)
-    add, drain, notice = (commands.choices[name] for name in ("add", "drain", "spot-notice"))
+
+    def command(
+        name: str, act: Callable[[argparse.Namespace], None], done: str, *, text: str
+    ) -> argparse.ArgumentParser:
+        """One that acts on a node, and says then what it has `done`."""
+
+        def run(options: argparse.Namespace) -> int:
+            act(options)
+            print(f"The node {options.node!r} {done.format(**vars(options))}")
+            return 0
+
+        found = add_command(commands, name, run, text)
+        found.add_argument("node")
+        add_cluster_flags(found)
+        return found
+
+    add = command("add", _add_node, "is Ready.", text="let a new node join")
     add.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
     add.add_argument("--taint", action="append", default=[], metavar="KEY=VALUE:EFFECT")
     add.add_argument("--gpus", metavar="MODEL:COUNT", help="as in NVIDIA-L4:2")
     add.add_argument("--spot", action="store_true", help="its capacity type is spot")
+    drain = command(
+        "drain",
+        _drain,
+        "is drained; `gpulab node heal {node}` takes the cordon away.",
+        text="evict a node's pods as PodDisruptionBudgets allow, and keep new ones away",
+    )
     drain.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="how long at most (default: 60)")
+    command(
+        "lose",
+        lambda options: _nodes_of(options).lose(options.node),
+        "is lost; `gpulab node heal {node}` brings it back.",
+        text="kill all that runs on a node at once, without a word",
+    )
+    notice = command(
+        "spot-notice",
+        lambda options: _nodes_of(options).spot_notice(options.node, options.seconds),
+        "has its notice and is lost in {seconds:g} s.",
+        text="mark a node as providers of spot capacity do, and lose it later",
+    )
     notice.add_argument("--seconds", type=float, default=120, help="until it is lost (default: 120, as on EC2)")
+    command(
+        "heal",
+        lambda options: _nodes_of(options).heal(options.node),
+        "is Ready.",
+        text="bring a lost node back empty, take back a spot notice and a cordon",
+    )
 
 
-def run_node_add(options: argparse.Namespace) -> int:
-    """Adds a node."""
+def _add_node(options: argparse.Namespace) -> None:
     wanted = spec.node(options.node, options.label, options.taint, options.gpus, spot=options.spot)
     _nodes_of(options).add_node(wanted)
-    print(f"The node {options.node!r} is Ready.")
-    return 0
 
 
-def run_node_drain(options: argparse.Namespace) -> int:
-    """Drains a node."""
+def _drain(options: argparse.Namespace) -> None:
     nodes = _nodes_of(options)
     with Display(sys.stderr) as display:
         nodes.drain(options.node, seconds=options.timeout, progress=display)
-    print(f"The node {options.node!r} is drained; `gpulab node heal {options.node}` takes the cordon away.")
-    return 0
-
-
-def run_node_lose(options: argparse.Namespace) -> int:
-    """Loses a node."""
-    _nodes_of(options).lose(options.node)
-    print(f"The node {options.node!r} is lost; `gpulab node heal {options.node}` brings it back.")
-    return 0
-
-
-def run_node_spot_notice(options: argparse.Namespace) -> int:
-    """Gives a node its notice."""
-    _nodes_of(options).spot_notice(options.node, options.seconds)
-    print(f"The node {options.node!r} has its notice and is lost in {options.seconds:g} s.")
-    return 0
-
-
-def run_node_heal(options: argparse.Namespace) -> int:
-    """Heals a node."""
-    _nodes_of(options).heal(options.node)
-    print(f"The node {options.node!r} is Ready.")
-    return 0
 
 
 def _nodes_of(options: argparse.Namespace) -> ElasticNodes:

@@ -127,13 +127,17 @@ def _flags(options: argparse.Namespace) -> list[str]:
 
 
 def _repeat(options: argparse.Namespace, lab: str) -> int:
-    from commands.repeat import repeat
-    from graders.exports.formats import WrongExport
+    from commands.repeat import WrongRow, repeat
 
     if options.export or options.report:
-        raise WrongExport(
+        raise WrongRow(
             "asked to write each of several runs to one file (--export or --report with --repeat); use `gpulab export` "
             "and `gpulab report` afterwards"
+        )
+    if options.keep:
+        raise WrongRow(
+            "asked to leave each of several runs on the cluster (--keep with --repeat), where one is in the way of the "
+            "next; grade once with --keep"
         )
     return repeat(lab, _flags(options), results=(options.out or RESULTS).absolute(), times=options.repeat)
 

@@ -11,22 +11,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TypeAlias
 
 from clusters.process import Child, tail
 from commands.places import ROOT
 from graders.errors import GraderError
+from graders.gates.gradings import foretold
 from graders.record import pretty, write_whole
 from graders.rubric import Verdict, read_verdict
 from graders.variance import Runs, Variance, render, variance_of
 
 GRACE_SECONDS = 60.0
 """What an interrupted grading may take to end its cluster."""
+SAY = partial(print, flush=True)
+"""At once, also where output is kept in a file: a row of gradings takes long."""
 
 
 class NotGraded(GraderError):
     """A grading left no verdict, so the next one would not either."""
+
+
+class WrongRow(GraderError):
+    """What was asked for cannot be had of several gradings."""
 
 
 Grade: TypeAlias = Callable[[str, Sequence[str], Path], tuple[str, Verdict]]
@@ -67,8 +76,9 @@ def repeat(
     *,
     results: Path,
     times: int,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = SAY,
     grade: Grade = graded,
+    clock: Callable[[], float] = time.monotonic,
 ) -> int:
     """Grades a lab again and again, and reports on all comparable runs that `results` holds then, of earlier days too.
 
@@ -81,6 +91,7 @@ def repeat(
         times: how often.
         say: prints.
         grade: grades once.
+        clock: seconds.
 
     Returns:
         Exit status: 0 when each run passed, 1 when one did not, 3 when one ended in an error, 130 after Ctrl-C.
@@ -89,13 +100,17 @@ def repeat(
         NotGraded: a grading left no run; what ended before is reported.
     """
     mine: list[Verdict] = []
+    took: list[float] = []
     status = 0
     try:
         for number in range(1, times + 1):
-            begun = time.monotonic()
+            each = median(took) if took else None
+            say(f"run {number} of {times} begins: {foretold(each, each and each * (times - number + 1))}")
+            begun = clock()
             name, verdict = grade(lab, words, results)
+            took.append(clock() - begun)
             mine.append(verdict)
-            say(f"run {number} of {times}, {time.monotonic() - begun:.0f} s, {name}: " + "\n".join(tell(verdict)))
+            say(f"run {number} of {times}, {took[-1]:.0f} s, {name}: " + "\n".join(tell(verdict)))
     except KeyboardInterrupt:
         status = 130
         say("interrupted")

@@ -19,7 +19,17 @@ from graders.errors import HarnessError, SubmissionError
 from graders.judging import Asked, Attempt, Facts, Judges
 from graders.lab import CheckSpec, Lab
 from graders.record import NotWritten, Record
-from graders.rubric import UNFINISHED, CheckResult, ClusterFacts, Finding, RunHeader, Verdict, judge, write_verdict
+from graders.rubric import (
+    UNFINISHED,
+    CheckResult,
+    ClusterFacts,
+    Finding,
+    Left,
+    RunHeader,
+    Verdict,
+    judge,
+    write_verdict,
+)
 from graders.submission import Submission
 
 
@@ -40,6 +50,7 @@ class LabRun:
         self.finished: dict[str, CheckResult] = {}
         self.reasons: list[str] = []
         self.gone: str | None = None
+        self.left: Left | None = None
         self._header = header
         record.write("start", header=header)
         if isinstance(submission, Submission):
@@ -86,7 +97,14 @@ class LabRun:
     def _judged(self, absent: str, reason: str | None, ended: datetime | None) -> Verdict:
         return self.record.clean(
             judge(
-                self.lab, self._header, self.finished, cluster=self.facts(), absent=absent, reason=reason, ended=ended
+                self.lab,
+                self._header,
+                self.finished,
+                cluster=self.facts(),
+                absent=absent,
+                reason=reason,
+                ended=ended,
+                left=self.left,
             )
         )
 

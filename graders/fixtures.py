@@ -4,6 +4,7 @@ Place: the plugin has pytest load this module. Limits: functions, as pytest take
 that outlive a test; what belongs to the run is found through the session.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from graders.check import LabRun
 from graders.errors import HarnessError, SubmissionError
 from graders.lab import Lab
 from graders.record import Record
+from graders.rubric import Left
 from graders.submission import Submission
 
 RUNS = pytest.StashKey[dict[Path, LabRun]]()
@@ -37,6 +39,17 @@ def submission(request: pytest.FixtureRequest) -> Submission:
     if isinstance(found, SubmissionError):
         raise found
     return found
+
+
+@pytest.fixture(scope="module")
+def leave(request: pytest.FixtureRequest) -> Callable[[Left], None]:
+    """Notes in the verdict what the run leaves on the cluster."""
+    run = _run_of(request)
+
+    def note(left: Left) -> None:
+        run.left = left
+
+    return note
 
 
 def _run_of(request: pytest.FixtureRequest) -> LabRun:

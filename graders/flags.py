@@ -18,6 +18,7 @@ TIERS = ("1", "2", "3")
 def add_flags(add: Callable[..., Any]) -> None:
     """Adds the flags by `add`, which takes what argparse's `add_argument` takes."""
     add("--hints", type=hint_tiers, default=1, metavar="1|2|3", help="how many tiers of a hint to show (default: 1)")
+    add("--keep", action="store_true", help="leave what was graded on the cluster, and say how to remove it")
     add_student_flags(add)
     add("--variant", type=Path, metavar="FILE", help="a student's numbers, as `gpulab variant` wrote them")
     add("--no-variants", action="store_true", help="the lab's own numbers, whoever the student is")
@@ -43,7 +44,7 @@ def add_student_flags(add: Callable[..., Any]) -> None:
 
 def words_of(options: argparse.Namespace) -> list[str]:
     """The flags of a parsed command line, as words to start pytest with."""
-    given = {
+    values = {
         "--hints": options.hints,
         "--student": options.student,
         "--course-secret-file": options.course_secret_file,
@@ -51,8 +52,9 @@ def words_of(options: argparse.Namespace) -> list[str]:
         "--attempts": options.attempts,
         "--submitted": options.submitted and options.submitted.isoformat(),
     }
-    words = [f"{flag}={value}" for flag, value in given.items() if value is not None]
-    return words + (["--no-variants"] if options.no_variants else [])
+    words = [f"{flag}={value}" for flag, value in values.items() if value is not None]
+    switches = {"--keep": options.keep, "--no-variants": options.no_variants}
+    return words + [flag for flag, given in switches.items() if given]
 
 
 def hint_tiers(text: str) -> int:

@@ -1,7 +1,8 @@
 """What to look at next after a check that did not pass, with the commands for it.
 
 Place: the scorecard and the report tell it of checks at the root of others. Limits: commands only; why and how are
-told by the hints of lab.toml. A run's namespace goes with the run, so they bring back something to look at.
+told by the hints of lab.toml. A run's namespace goes with the run unless it was left, so they bring back something to
+look at.
 """
 
 import shlex
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from graders.rubric import CheckResult, Verdict
+from graders.rubric import CheckResult, Left, Verdict
 
 LOGS = "evidence/cluster/logs/"
 """Where a run keeps what containers said, as POD/CONTAINER.log."""
@@ -42,7 +43,9 @@ def next_steps(verdict: Verdict, check: CheckResult) -> tuple[Step, ...]:
 
 
 def live_steps(verdict: Verdict) -> tuple[Step, ...]:
-    """How to look at what failed while it runs; nothing where nothing failed."""
+    """How to look at what did not pass, where it was left; else at what failed, while it runs again."""
+    if verdict.left and verdict.status != "passed":
+        return (*left_steps(verdict.left), Step("Remove it before you grade again.", verdict.left.remove))
     if all(check.status != "failed" for check in verdict.checks):
         return ()
     return (
@@ -52,6 +55,14 @@ def live_steps(verdict: Verdict) -> tuple[Step, ...]:
             "gpulab kubectl get pods -A -o wide",
         ),
         Step("What does Kubernetes complain of?", "gpulab kubectl events -A --types=Warning"),
+    )
+
+
+def left_steps(left: Left) -> tuple[Step, ...]:
+    """How to look at what a run left on the cluster."""
+    return (
+        Step("Which pods are there?", f"{left.kubectl} get pods -o wide"),
+        Step("What does Kubernetes complain of?", f"{left.kubectl} events --types=Warning"),
     )
 
 
@@ -81,9 +92,10 @@ def root_causes(verdict: Verdict) -> tuple[CheckResult, ...]:
 
 
 def commands(verdict: Verdict, place: Path) -> tuple[str, ...]:
-    """What to type after a run, whose folder is `place`, that did not pass: for some root causes, and for the whole."""
-    steps = [step.command for check in root_causes(verdict)[:MOST_CAUSES] for step in next_steps(verdict, check)]
-    return (*dict.fromkeys(steps), f"gpulab report {shlex.quote(str(place))}")
+    """What to type after a run, whose folder is `place`: for what it left, for some root causes, and for the whole."""
+    steps = [*left_steps(verdict.left)] if verdict.left else []
+    steps += [step for check in root_causes(verdict)[:MOST_CAUSES] for step in next_steps(verdict, check)]
+    return (*dict.fromkeys(step.command for step in steps), f"gpulab report {shlex.quote(str(place))}")
 
 
 def waiting_for(verdict: Verdict, root: CheckResult) -> tuple[str, ...]:

@@ -62,10 +62,14 @@ def _page(verdict: Verdict, place: Path) -> Iterator[RenderableType]:
     if student := whose(verdict):
         yield _words(student)
     yield Text()
-    if verdict.status != "passed":
+    if verdict.status != "passed" or verdict.left:
         yield _words("what to look at next:")
         for command in commands(verdict, place.parent):
             yield Padding(_words(command), (0, 0, 0, 2))
+        yield Text()
+    if verdict.left:
+        yield _words("left on the cluster; remove it before you grade again:")
+        yield Padding(_words(verdict.left.remove), (0, 0, 0, 2))
         yield Text()
     yield _words("verdict, with evidence beside it:")
     yield _words(str(place))

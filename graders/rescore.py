@@ -139,7 +139,9 @@ def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:
         new, why[spec.id] = _settled(run, lab, spec, judges.get(spec.id), old, finished)
         finished[spec.id] = msgspec.structs.replace(new, seconds=old.seconds) if old else new
     header = RunHeader(**{**{name: getattr(then, name) for name in RunHeader.__struct_fields__}, "title": lab.title})
-    now = judge(lab, header, finished, cluster=_cluster(then), absent=AGAIN, reason=None, ended=then.ended)
+    now = judge(
+        lab, header, finished, cluster=_cluster(then), absent=AGAIN, reason=None, ended=then.ended, left=then.left
+    )
     gone = [name for name in before if name not in finished]
     changes = [
         Change(check=name, then=before.get(name), now=finished.get(name), why=why.get(name, ()))

@@ -128,6 +128,14 @@ class ClusterFacts(msgspec.Struct, frozen=True):
     traits: Mapping[str, Any]
 
 
+class Left(msgspec.Struct, frozen=True):
+    """What a run left on the cluster: its namespace, how a command on that begins, and the one that takes it away."""
+
+    namespace: str
+    kubectl: str
+    remove: str
+
+
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a run before its first check; see `Verdict`."""
 
@@ -153,7 +161,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is, and `variant` with which
     numbers, where they are not the lab's own; `submitted` when it was handed in, where that was said; `attempt` which
     of the student's it is among those that count, where they are limited; `late` how late, where there is a deadline,
-    and `final_points` what is left of `points` then.
+    and `final_points` what is left of `points` then; `left` what the run was asked to leave on the cluster.
     """
 
     schema: str = SCHEMA
@@ -179,6 +187,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int | None = None
     late: Lateness | None = None
     final_points: float | None = None
+    left: Left | None = None
 
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:
@@ -206,40 +215,25 @@ def ended_by(
     check: CheckSpec, fault: ErrorClass, said: str, *, why: str | None = None, attempts: int = 0
 ) -> CheckResult:
     """The result of a check that an exception ended: the learner's mistake fails it, anything else is an error."""
-    return CheckResult(
-        id=check.id,
-        title=check.title,
-        status="failed" if fault == "learner" else "error",
-        points=0,
-        max_points=check.points,
-        observed=said,
-        why=why,
-        attempts=attempts,
-        error_class=fault,
-        hidden=check.hidden,
-    )
+    result = _without_finding(check, "failed" if fault == "learner" else "error", said, why)
+    return msgspec.structs.replace(result, attempts=attempts, error_class=fault)
 
 
 def skipped_for(check: CheckSpec, root: CheckSpec, *, why: str | None = None) -> CheckResult:
     """The result of a check that was not measured because `root` did not pass."""
-    return CheckResult(
-        id=check.id,
-        title=check.title,
-        status="skipped",
-        points=0,
-        max_points=check.points,
-        observed=f"not measured, as {root.title!r} did not pass",
-        why=why,
-        hidden=check.hidden,
-    )
+    return _without_finding(check, "skipped", f"not measured, as {root.title!r} did not pass", why)
 
 
 def unjudged(check: CheckSpec, said: str, *, why: str | None = None) -> CheckResult:
     """The result of a check of which a stored run has nothing that it can be judged by."""
+    return _without_finding(check, "inconclusive", said, why)
+
+
+def _without_finding(check: CheckSpec, status: Status, said: str, why: str | None) -> CheckResult:
     return CheckResult(
         id=check.id,
         title=check.title,
-        status="inconclusive",
+        status=status,
         points=0,
         max_points=check.points,
         observed=said,
@@ -294,6 +288,7 @@ def judge(
     absent: str,
     reason: str | None,
     ended: datetime | None,
+    left: Left | None = None,
 ) -> Verdict:
     """The verdict on what finished so far; pure.
 
@@ -305,6 +300,7 @@ def judge(
         absent: what a check that did not finish shows as observed.
         reason: why the run as a whole is an error whatever its checks say, or None.
         ended: when it ended, or None while it runs.
+        left: what it leaves on the cluster.
     """
     checks = tuple(finished.get(check.id) or ended_by(check, "harness", absent) for check in lab.checks)
     points = sum(check.points for check in checks)
@@ -320,6 +316,7 @@ def judge(
         reason=reason,
         ended=ended,
         checks=checks,
+        left=left,
     )
 
 

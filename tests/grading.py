@@ -1,10 +1,11 @@
-"""A grading of lab 03 as a learner starts it, in a process and a folder of its own.
+"""A grading of lab 03 as a learner starts it, in a process and a folder of its own, and a project to write a lab in.
 
-Place: test_grading.py and test_faults.py. Limits: one at a time; minutes each.
+Place: tests that grade for real. Limits: one at a time; lab 03 takes minutes.
 """
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from clusters.process import Child
 from clusters.wait import until
 from tests.conftest import processes_with
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_COPIED = (".*", "work", "results", "__pycache__", "*.egg-info")
 
 
 class Grading:
@@ -52,3 +56,23 @@ def graded(submission: Path, place: Path, status: int) -> Grading:
             break
     assert ended == status, grading.log.read_text()
     return grading
+
+
+class Project:
+    """A copy of the project, with state of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.folder, self.place = place / "project", place
+        shutil.copytree(ROOT, self.folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+
+    def start(self, *words: str) -> Child:
+        argv = [sys.executable, str(self.folder / "gpulab.py"), *words]
+        env = {**os.environ, "XDG_STATE_HOME": str(self.place), "PYTHONDONTWRITEBYTECODE": "1"}
+        return Child(argv, log=self.place / "log", env=env, cwd=self.folder)
+
+    @property
+    def log(self) -> str:
+        return (self.place / "log").read_text()
+
+    def assert_nothing_left(self) -> None:
+        until(lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=10)

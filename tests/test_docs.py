@@ -60,7 +60,19 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         gpulab.main(["--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    commands = ("up", "down", "status", "kubeconfig", "start", "grade", "rescore", "verify", "new-lab", "doctor")
+    commands = (
+        "up",
+        "down",
+        "status",
+        "kubeconfig",
+        "labs",
+        "start",
+        "grade",
+        "rescore",
+        "verify",
+        "new-lab",
+        "doctor",
+    )
     for name in (*commands, "kubectl", "helm"):
         assert name in shown
 

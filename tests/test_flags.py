@@ -24,6 +24,7 @@ def parsed(*words: str) -> argparse.Namespace:
 
 EVERY_FLAG = (
     "--hints=3",
+    "--keep",
     "--student=-42 a",
     "--course-secret-file=a file",
     "--variant=alice.json",

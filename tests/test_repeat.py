@@ -1,17 +1,23 @@
 """Gradings in a row: what is said of each, the report at the end, also after Ctrl-C or a grading that is none."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import gpulab
+from commands.places import ROOT
 from commands.repeat import NotGraded, repeat
 from graders.rubric import Verdict, write_verdict
 from graders.variance import Variance
 from tests.graders.test_variance import RUNS, check, run
 
+FIRST = "run 1 of {} begins: how long it takes is not known yet"
 GOOD = [run(number, check("streams"), check("speed", value=5.0)) for number in range(1, 4)]
 
 
@@ -32,9 +38,13 @@ class Gradings:
         return name, verdict
 
 
-def repeated(results: Path, gradings: Gradings, times: int) -> tuple[int, list[str]]:
+def repeated(results: Path, gradings: Gradings, times: int, *took: float) -> tuple[int, list[str]]:
+    """The exit status, and what was said; gradings take so many seconds, or none."""
     said: list[str] = []
-    return repeat("03_vllm", ["--hints=1"], results=results, times=times, say=said.append, grade=gradings), said
+    moments = accumulate(moment for each in (*took, *[0.0] * times) for moment in (0.0, each))
+    clock = partial(next, moments)
+    words = ["--hints=1"]
+    return repeat("03_vllm", words, results=results, times=times, say=said.append, grade=gradings, clock=clock), said
 
 
 def kept(results: Path) -> Variance:
@@ -48,16 +58,36 @@ def test_each_run_is_told_and_then_what_differs(tmp_path: Path) -> None:
     gradings = Gradings(*GOOD)
     status, said = repeated(tmp_path, gradings, 3)
     assert (status, gradings.words) == (0, [["--hints=1"]] * 3)
-    assert said[0] == "run 1 of 3, 0 s, run-1: 100/100"
-    assert said[4].startswith("03_vllm, submission abababababab: 3 gradings, ")
-    assert said[5] == f"\nkept as {tmp_path}/03_vllm/variance-{kept(tmp_path).key}.json and .txt"
+    assert said[:2] == [FIRST.format(3), "run 1 of 3, 0 s, run-1: 100/100"]
+    assert said[7].startswith("03_vllm, submission abababababab: 3 gradings, ")
+    assert said[8] == f"\nkept as {tmp_path}/03_vllm/variance-{kept(tmp_path).key}.json and .txt"
     assert kept(tmp_path).runs == ("run-1", "run-2", "run-3")
+
+
+def test_each_is_told_when_it_begins_with_how_long_it_may_take(tmp_path: Path) -> None:
+    _, said = repeated(tmp_path, Gradings(*GOOD), 3, 30.0, 2000.0)
+    assert said[:5] == [
+        FIRST.format(3),
+        "run 1 of 3, 30 s, run-1: 100/100",
+        "run 2 of 3 begins: about 30 s, and 60 s with all that is left",
+        "run 2 of 3, 2000 s, run-2: 100/100",
+        "run 3 of 3 begins: about 17 min, and 17 min with all that is left",
+    ]
+
+
+def test_a_row_is_told_of_while_its_output_is_kept_in_a_file(tmp_path: Path) -> None:
+    row = (
+        "import os; from commands.repeat import repeat; from pathlib import Path; "
+        "repeat('03_vllm', [], results=Path(), times=1, grade=lambda *_: os._exit(7))"
+    )
+    ended = subprocess.run([sys.executable, "-c", row], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (7, FIRST.format(1) + "\n")
 
 
 def test_what_a_run_missed_is_told_at_once(tmp_path: Path) -> None:
     status, said = repeated(tmp_path, Gradings(RUNS[3]), 1)
     assert status == 1
-    assert said[0] == "run 1 of 1, 0 s, run-4: 50/100, measured again: speed\n    inconclusive: speed: 4 times"
+    assert said[1] == "run 1 of 1, 0 s, run-4: 50/100, measured again: speed\n    inconclusive: speed: 4 times"
 
 
 def test_an_error_outweighs_what_did_not_pass(tmp_path: Path) -> None:
@@ -76,7 +106,7 @@ def test_ctrl_c_still_reports_what_ended_before(tmp_path: Path) -> None:
     assert "interrupted" in said
     assert kept(tmp_path).runs == ("run-1", "run-2")
     nothing = tmp_path / "nothing"
-    assert repeated(nothing, Gradings(KeyboardInterrupt()), 100) == (130, ["interrupted"])
+    assert repeated(nothing, Gradings(KeyboardInterrupt()), 100) == (130, [FIRST.format(100), "interrupted"])
 
 
 def test_a_grading_that_is_none_ends_the_row_and_keeps_what_was(tmp_path: Path) -> None:
@@ -116,6 +146,11 @@ def test_what_cannot_be_repeated_is_refused(capsys: pytest.CaptureFixture[str]) 
             "gpulab: asked to write each of several runs to one file (--export or --report with --repeat); use `gpulab "
             "export` and `gpulab report` afterwards\n"
         )
+    assert gpulab.main(["grade", "03_vllm", "--repeat=2", "--keep"]) == 2
+    assert capsys.readouterr().err == (
+        "gpulab: asked to leave each of several runs on the cluster (--keep with --repeat), where one is in the way of "
+        "the next; grade once with --keep\n"
+    )
     with pytest.raises(SystemExit):
         gpulab.main(["grade", "03_vllm", "--repeat=0"])
     assert capsys.readouterr().err.splitlines()[-1] == (

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -12,42 +11,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from clusters.process import Child, run
+from clusters.process import run
 from clusters.wait import until
 from commands.authors import structural_gates
 from graders.gates.measured import measured
 from graders.gates.proof import Cheat, Fault
-from tests.conftest import processes_with
 from tests.gates.small_lab import SmallLab
+from tests.grading import Project
 from tests.test_docs import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs/write-a-lab.md").read_text()
-NOT_COPIED = (".*", "work", "results", "__pycache__", "*.egg-info")
 STATUSES = {
     "gpulab grade 50_web_server": 1,  # the starter's files
     "gpulab verify 50_web_server --only too_many_replicas": 1,  # a part proves nothing
 }
-
-
-class Project:
-    """A copy of the project, with state of its own."""
-
-    def __init__(self, place: Path) -> None:
-        self.folder, self.place = place / "project", place
-        shutil.copytree(ROOT, self.folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
-
-    def start(self, *words: str) -> Child:
-        argv = [sys.executable, str(self.folder / "gpulab.py"), *words]
-        env = {**os.environ, "XDG_STATE_HOME": str(self.place), "PYTHONDONTWRITEBYTECODE": "1"}
-        return Child(argv, log=self.place / "log", env=env, cwd=self.folder)
-
-    @property
-    def log(self) -> str:
-        return (self.place / "log").read_text()
-
-    def assert_nothing_left(self) -> None:
-        until(lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=10)
 
 
 def test_the_tables_it_shows_are_such() -> None:

@@ -54,11 +54,8 @@ class Step(msgspec.Struct, frozen=True):
 
     def words(self) -> str:
         """The step in a line, for whoever waits."""
-        times = "how long it takes is not known yet"
-        if self.seconds is not None and self.rest is not None:
-            times = f"about {duration(self.seconds)}, and {duration(self.rest)} with all that is left"
         again = f" (run {self.run})" if self.run > 1 else ""
-        return f"{self.case.label}{again}: grading {self.number} of {self.count}, {times}"
+        return f"{self.case.label}{again}: grading {self.number} of {self.count}, {foretold(self.seconds, self.rest)}"
 
 
 class UnknownCase(GraderError):
@@ -174,6 +171,13 @@ class Gradings:
             return msgspec.json.decode((place / KEPT).read_bytes(), type=Kept)
         except (OSError, msgspec.DecodeError):
             return None
+
+
+def foretold(seconds: float | None, rest: float | None) -> str:
+    """How many seconds a grading may take, and the rest of a row with it, where that is known."""
+    if seconds is None or rest is None:
+        return "how long it takes is not known yet"
+    return f"about {duration(seconds)}, and {duration(rest)} with all that is left"
 
 
 def duration(seconds: float) -> str:

@@ -178,6 +178,7 @@ def _conditions(found: Evidence) -> list[tuple[str, str]]:
         "Grader": verdict.grader_version,
         "Hints": f"up to {verdict.hint_tiers} tier{'s' if verdict.hint_tiers > 1 else ''} of each",
         "Submission": f"SHA-256 {verdict.submission}" if verdict.submission else "refused, so it has no digest",
+        "Left on the cluster": f"the namespace {verdict.left.namespace}" if verdict.left else "",
         "Record": found.holds,
     }
     return [(name, text) for name, text in named.items() if text]

@@ -15,10 +15,13 @@ from graders.gates.measured import Graded
 from graders.gates.proof import Proof, read_proof
 from graders.gates.skeleton import new_lab
 from graders.lab import Lab
-from graders.rubric import CheckResult, Status, Verdict, decide
-from tests.graders.verdicts import NOON, verdict_on
+from graders.rubric import CheckResult, Status, Verdict
+from tests.graders.verdicts import NOON, result, verdict_on
 
 NAME = "50_small"
+TOML, CLUSTER = f"labs/{NAME}/lab.toml", f"labs/{NAME}/cluster.yaml"
+TEST, FACTS = f"labs/{NAME}/test_small.py", f"labs/{NAME}/small_lab/facts.py"
+FAULTS, CHEATS = f"tests/faults/{NAME}/expected.toml", f"tests/cheats/{NAME}/expected.toml"
 BUDGET, READY = "resources_within_budget", "replicas_are_ready"
 
 
@@ -71,15 +74,7 @@ class SmallLab:
             )
             for each, (name, (title, points)) in zip((first, second), titles.items(), strict=True)
         )
-        verdict = verdict_on(
-            checks,
-            title=self.lab.title,
-            points=sum(each.points for each in checks),
-            max_points=100,
-            status=decide(checks),
-            ended=NOON + timedelta(minutes=1),
-        )
-        return msgspec.structs.replace(verdict, lab=NAME)
+        return verdict_on(checks, lab=NAME, title=self.lab.title, ended=NOON + timedelta(minutes=1))
 
     def hint(self, check: str, key: str) -> str:
         """What a learner is shown of a hint."""
@@ -90,9 +85,7 @@ class SmallLab:
 
 def ended(status: Status, observed: str | None = None, hint: str | None = None) -> CheckResult:
     """How a check ended; which one, and its points, come later."""
-    return CheckResult(
-        id="", title="", status=status, points=0, max_points=0, expected="so much", observed=observed, hint=hint
-    )
+    return result("", status, 0, expected="so much", observed=observed, hint=hint)
 
 
 PASSED, SKIPPED = ended("passed", "2 of them are ready"), ended("skipped", "not measured")

@@ -9,7 +9,7 @@ import pytest
 from graders.gates.gradings import Gradings, Step, UnknownCase, duration, folder_digest
 from graders.gates.measured import Graded
 from graders.rubric import CheckResult, Verdict
-from tests.gates.small_lab import PASSED, READY, SKIPPED, SmallLab, as_due, ended
+from tests.gates.small_lab import FAULTS, PASSED, READY, SKIPPED, SmallLab, as_due, ended
 
 ALL = ["reference", "starter", "too_many_replicas", "probe_on_the_wrong_path", "another_server"]
 
@@ -147,7 +147,7 @@ def test_what_changed_is_graded_again(grader: Grader) -> None:
 
 def test_a_table_that_changed_is_held_against_the_kept_verdict(grader: Grader) -> None:
     grader.run()
-    grader.small.change("tests/faults/50_small/expected.toml", 'hint = "unready"', 'hint = "ending"')
+    grader.small.change(FAULTS, 'hint = "unready"', 'hint = "ending"')
     grader.run(resume=True)
 
     assert grader.asked == []

@@ -1,100 +1,11 @@
-"""What proves a lab: folders and tables that do not fit together, or prove nothing, are told."""
+"""What proves a lab: folders and tables that are missing, or are what they cannot be, are told."""
 
 import shutil
 from collections.abc import Callable
 
 import pytest
 
-from tests.gates.small_lab import SmallLab
-
-FAULTS, CHEATS = "tests/faults/50_small/expected.toml", "tests/cheats/50_small/expected.toml"
-
-PLANTED: list[tuple[str, str, str, str, list[str]]] = [
-    (
-        "submissions",
-        "tests/faults/50_small/too_many_replicas/values.yaml",
-        "replicaCount: 9",
-        "replicaCount: 2",
-        [
-            "the fault too_many_replicas is the same as the reference, so it proves nothing; change it",
-        ],
-    ),
-    (
-        "proof",
-        FAULTS,
-        'check = "replicas_are_ready"',
-        'check = "resources_within_budget"',
-        [
-            "the fault probe_on_the_wrong_path expects the hint 'unready', which 'resources_within_budget' "
-            "lacks; correct its table",
-            "no fault fails the check 'replicas_are_ready', so nothing proves that it can fail; plant one that "
-            "it must name",
-        ],
-    ),
-    (
-        "proof",
-        FAULTS,
-        'check = "replicas_are_ready"',
-        'check = "replicas_are_ready"\nalso = ["speed"]',
-        [
-            "the fault probe_on_the_wrong_path names 'speed', which is no check of lab.toml; correct its table",
-        ],
-    ),
-    (
-        "proof",
-        FAULTS,
-        'hint = "unready"',
-        'hints = "unready"',
-        [
-            "the table [probe_on_the_wrong_path] in tests/faults/50_small/expected.toml is wrong: Object "
-            "contains unknown field `hints`; correct it",
-            "no fault fails the check 'replicas_are_ready', so nothing proves that it can fail; plant one that "
-            "it must name",
-        ],
-    ),
-    (
-        "proof",
-        FAULTS,
-        "[too_many_replicas]",
-        "[too_few_replicas]",
-        [
-            "the fault 'too_many_replicas' is in tests/faults/50_small and not in its expected.toml; add a table "
-            "[too_many_replicas]",
-            "the fault 'too_few_replicas' is in tests/faults/50_small/expected.toml and has no folder beside it; "
-            "put its files there",
-            "no fault fails the check 'resources_within_budget', so nothing proves that it can fail; plant one "
-            "that it must name",
-        ],
-    ),
-    (
-        "proof",
-        FAULTS,
-        'hint = "unready"',
-        "hint",
-        [
-            "tests/faults/50_small/expected.toml is not TOML: Expected '=' after a key in a key/value pair (at "
-            "line 10, column 5); correct it",
-        ],
-    ),
-    (
-        "proof",
-        CHEATS,
-        'words = "image.repository is not yours to set"',
-        'words = ""',
-        [
-            "the cheat another_server expects no words, so any refusal would do; write how the check's observed begins",
-        ],
-    ),
-]
-
-
-@pytest.mark.parametrize(("gate", "file", "before", "after", "said"), PLANTED)
-def test_a_planted_mistake_is_told(
-    small: SmallLab, gate: str, file: str, before: str, after: str, said: list[str]
-) -> None:
-    small.change(file, before, after)
-
-    assert small.mistakes().get(gate, ()) == tuple(said)
+from tests.gates.small_lab import CHEATS, SmallLab
 
 
 def stranger(small: SmallLab) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.gates.small_lab import SmallLab
+from tests.gates.small_lab import TOML, SmallLab
 
 README = "labs/50_small/README.md"
 
@@ -97,9 +97,7 @@ def test_numbers_in_code_and_in_words_need_no_mark(small: SmallLab) -> None:
 
 
 def test_a_mark_may_name_another_level(small: SmallLab) -> None:
-    small.change(
-        "labs/50_small/lab.toml", "ready_seconds = 60.0", "ready_seconds = 60.0\n[thresholds.L3]\nready_replicas = 4"
-    )
+    small.change(TOML, "ready_seconds = 60.0", "ready_seconds = 60.0\n[thresholds.L3]\nready_replicas = 4")
     small.change(README, "2<!-- ready_replicas -->", "4<!-- L3.ready_replicas -->")
 
     assert small.mistakes() == {}

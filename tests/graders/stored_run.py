@@ -4,24 +4,31 @@ Place: tests of what reads stored runs. Limits: its clock stands still.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from graders.check import Check, LabRun
 from graders.lab import CheckSpec, Lab, SubmissionRules
-from graders.machine import Machine
 from graders.record import Record
-from graders.rubric import ClusterFacts, Finding, RunHeader, result_of
+from graders.rubric import ClusterFacts, Finding, result_of
 from graders.submission import Submission, digest
+from tests.graders.verdicts import NOON, header_of
 
 NAME = "20260901T120000Z-abcdef"
-NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 CHECKS = (CheckSpec("first", "The first", 60), CheckSpec("second", "The second", 40))
+CLUSTER = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
 SAMPLES = b'{"format":"gpulab/load/v2"}\n' + b'{"index":1}\n' * 100
 
 
-def begun(folder: Path, submission: bytes = b"replicas: 1\n", record: Record | None = None) -> LabRun:
-    """A run that has begun in results/01_tiny/NAME of a folder."""
+def begun(
+    folder: Path,
+    submission: bytes = b"replicas: 1\n",
+    record: Record | None = None,
+    *,
+    checks: tuple[CheckSpec, ...] = CHECKS,
+    facts: Callable[[], ClusterFacts | None] = lambda: CLUSTER,
+    others: Callable[[], float | None] = lambda: None,
+) -> LabRun:
+    """A run that has begun in results/01_tiny/NAME of a folder; `facts` and `others` are as in `LabRun`."""
     lab = Lab(
         name="01_tiny",
         folder=folder,
@@ -29,21 +36,13 @@ def begun(folder: Path, submission: bytes = b"replicas: 1\n", record: Record | N
         summary="It is tiny.",
         minutes=1,
         submission=SubmissionRules(("values.yaml",)),
-        checks=CHECKS,
+        checks=checks,
         thresholds={"L1": {"ratio": 2.0}},
     )
     files = {"values.yaml": submission}
-    header = RunHeader(
-        lab="01_tiny",
-        title="A tiny lab",
-        machine=Machine("cpu", 2, 4096, "6.1", "3.11.9", {}),
-        grader_version="0.1.0",
-        submission=digest(files),
-        started=NOW,
-    )
     record = record or Record(folder / "results" / "01_tiny" / NAME, clock=lambda: 0.0)
-    facts = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
-    return LabRun(lab, record, header, Submission(folder, files, digest(files)), lambda: facts, lambda: None)
+    found = Submission(folder, files, digest(files))
+    return LabRun(lab, record, header_of(lab, found.digest), found, facts, others)
 
 
 def measured(run: LabRun, number: int, observed: str = "3 tokens/s") -> None:
@@ -64,5 +63,5 @@ def graded(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> Path:
     run = begun(folder)
     for number in range(len(CHECKS)):
         measured(run, number)
-    run.finish(NOW, None, sign)
+    run.finish(NOON, None, sign)
     return run.record.folder

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from graders import packed, signing, stored, submission
 from graders.audit import audit
 from graders.record import MANIFEST, SIGNATURE, pretty, sums
-from tests.graders.stored_run import NAME, NOW, begun, graded, measured
+from tests.graders.stored_run import NAME, begun, graded, measured
+from tests.graders.verdicts import NOON
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (1, 2))
@@ -253,7 +254,7 @@ def test_a_submission_whose_secrets_were_redacted_still_holds(tmp_path: Path) ->
     run = begun(tmp_path, b"env: {HF_TOKEN: hunter2}\n")
     for number in range(2):
         measured(run, number)
-    run.finish(NOW, None)
+    run.finish(NOON, None)
     folder = run.record.folder
     assert (folder / "submission/values.yaml").read_text() == 'env: {HF_TOKEN: "[redacted]"}\n'
     assert audit(folder).holds
@@ -341,7 +342,8 @@ FILL = """
 import sys
 from contextlib import suppress
 from pathlib import Path
-from tests.graders.stored_run import NOW, begun, measured
+from tests.graders.stored_run import begun, measured
+from tests.graders.verdicts import NOON
 run = begun(Path(sys.argv[1]))
 measured(run, 0)
 try:
@@ -352,7 +354,7 @@ except Exception as error:
 with suppress(OSError), (Path(sys.argv[1]) / "more").open("wb", buffering=0) as more:
     for _ in range(int(sys.argv[2])):  # what others write meanwhile
         more.write(bytes(4096))
-run.finish(NOW, None)
+run.finish(NOON, None)
 print(run.verdict.status, run.verdict.points, run.verdict.reason)
 print((run.place.read_text() if run.place.exists() else "no verdict"))
 """

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -10,18 +9,16 @@ import pytest
 
 from graders.check import Check, LabRun
 from graders.errors import HarnessError
-from graders.lab import CheckSpec, Lab, SubmissionRules
-from graders.machine import Machine
-from graders.record import Record
-from graders.rubric import ClusterFacts, Finding, RunHeader, read_verdict, result_of
-from graders.submission import Submission
+from graders.lab import CheckSpec
+from graders.rubric import ClusterFacts, Finding, read_verdict, result_of
+from tests.graders.stored_run import begun
+from tests.graders.verdicts import NOON
 
 FIRST = CheckSpec("first", "The first", 60, hints={"low": ("Think.",)})
 SECOND = CheckSpec("second", "The second", 40)
 GOOD = Finding(expected="2 or more", observed="3", verdict="passed")
 LOW = Finding(expected="2 or more", observed="1", verdict="failed", hint="low")
 VAGUE = Finding(expected="2 or more", observed="1 to 3", verdict="inconclusive")
-START = datetime(2026, 9, 1, tzinfo=UTC)
 
 
 class Cluster:
@@ -38,26 +35,7 @@ def cluster() -> Cluster:
 
 @pytest.fixture
 def run(tmp_path: Path, cluster: Cluster) -> Iterator[LabRun]:
-    lab = Lab(
-        name="01_tiny",
-        folder=tmp_path,
-        title="A tiny lab",
-        summary="It is tiny.",
-        minutes=1,
-        submission=SubmissionRules(("values.yaml",)),
-        checks=(FIRST, SECOND),
-        thresholds={"L1": {"ratio": 2.0}},
-    )
-    header = RunHeader(
-        lab="01_tiny",
-        title="A tiny lab",
-        machine=Machine(None, None, None, None, "3.11.9", {}),
-        grader_version="0.1.0",
-        submission="ab12",
-        started=START,
-    )
-    submission = Submission(tmp_path, {"values.yaml": b"a: 1\n"}, "ab12")
-    run = LabRun(lab, Record(tmp_path / "run"), header, submission, lambda: cluster.facts, lambda: next(cluster.others))
+    run = begun(tmp_path, checks=(FIRST, SECOND), facts=lambda: cluster.facts, others=lambda: next(cluster.others))
     yield run
     run.record.seal()
 
@@ -160,6 +138,6 @@ def test_the_verdict_on_the_disk_is_an_error_until_the_end(run: LabRun) -> None:
         run.settle(result_of(spec, GOOD, why=None, attempts=1, tiers=1))
         assert read_verdict(run.place).status == "error"
     assert read_verdict(run.place).points == 100
-    run.finish(START, None)
+    run.finish(NOON, None)
     verdict = read_verdict(run.place)
-    assert (verdict.status, verdict.reason, verdict.points, verdict.ended) == ("passed", None, 100, START)
+    assert (verdict.status, verdict.reason, verdict.points, verdict.ended) == ("passed", None, 100, NOON)

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from graders.next_steps import MOST_LOGS, Step, commands, kept_steps, live_steps, next_steps, root_causes, waiting_for
-from graders.rubric import CheckResult
+from graders.rubric import CheckResult, Left
 from tests.graders.verdicts import verdict_on
 from tests.html.conftest import CHECKS, KNEE, LOSS, OBJECTIVE, PREFIX, STREAMS, THROUGHPUT
 
-VERDICT = verdict_on(CHECKS, title="Serve a model", points=30, max_points=100, status="error")
+VERDICT = verdict_on(CHECKS)
 
 
 def test_root_causes_are_told_once_with_what_waits_for_them() -> None:
@@ -68,6 +68,22 @@ def test_what_failed_can_be_looked_at_while_it_runs() -> None:
         "gpulab kubectl events -A --types=Warning",
     ]
     assert live_steps(msgspec.structs.replace(VERDICT, checks=(STREAMS, THROUGHPUT, LOSS))) == ()
+
+
+LEFT = Left("03-vllm-x2k4p", "gpulab kubectl --namespace 03-vllm-x2k4p", "gpulab down")
+
+
+def test_what_was_left_is_named_and_looked_at_first() -> None:
+    left = msgspec.structs.replace(VERDICT, left=LEFT)
+    look = (
+        "gpulab kubectl --namespace 03-vllm-x2k4p get pods -o wide",
+        "gpulab kubectl --namespace 03-vllm-x2k4p events --types=Warning",
+    )
+    assert commands(left, Path("run")) == (*look, *commands(VERDICT, Path("run")))
+    assert [step.command for step in live_steps(left)] == [*look, "gpulab down"]
+    broken = msgspec.structs.replace(left, checks=(STREAMS, LOSS))
+    assert [step.command for step in live_steps(broken)] == [*look, "gpulab down"]
+    assert live_steps(msgspec.structs.replace(left, status="passed", checks=(STREAMS,))) == ()
 
 
 def test_what_pods_said_can_be_read_where_it_was_kept() -> None:

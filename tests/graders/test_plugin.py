@@ -7,7 +7,7 @@ import pytest
 
 from graders.lateness import Lateness
 from graders.record import tampered
-from graders.rubric import Status
+from graders.rubric import Left, Status
 from graders.terms import Terms
 from graders.variants import Variant
 from tests.graders.tiny_lab import FIRST, HEAD, LAB, RUN, SECOND, Session
@@ -25,6 +25,18 @@ def test_full_marks(session: Session) -> None:
     assert verdict.submission is not None
     assert session.check("first").why == "It matters a lot."
     result.stdout.fnmatch_lines(["*scorecard*", "01_tiny: A tiny lab", "100/100 passed", f"{RUN}/verdict.json"])
+
+
+def test_what_a_run_leaves_on_the_cluster_is_in_its_verdict_and_told(session: Session) -> None:
+    leaving = """
+from graders.rubric import Left
+def test_first(check, leave):
+    leave(Left("tiny-x2k4p", "gpulab kubectl --namespace tiny-x2k4p", "gpulab down"))
+    check.measure(lambda attempt: GOOD)
+"""
+    result = session.run(leaving + SECOND)
+    assert session.verdict.left == Left("tiny-x2k4p", "gpulab kubectl --namespace tiny-x2k4p", "gpulab down")
+    result.stdout.fnmatch_lines(["left on the cluster; remove it before you grade again:", "  gpulab down"])
 
 
 @pytest.mark.parametrize(("color", "escapes"), [("auto", False), ("yes", True)])

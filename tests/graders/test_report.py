@@ -6,27 +6,24 @@ import msgspec
 import pytest
 
 from graders.report import render_scorecard
-from graders.rubric import CheckResult
-from tests.graders.verdicts import verdict_on
+from graders.rubric import Left
+from tests.graders.verdicts import result, verdict_on
 
 PLACE = Path("results/03_vllm/20260901T120000Z-a1b2c3/verdict.json")
-STREAMS = CheckResult(
-    id="streams",
+STREAMS = result(
+    "streams",
+    "passed",
+    30,
     title="Streams are correct",
-    status="passed",
-    points=30,
-    max_points=30,
     expected="every stream whole: lengths, finish reason, usage, [DONE]",
     observed="64 of 64 streams are whole",
     n=64,
     why="Nothing else counts while answers are broken.",
 )
-THROUGHPUT = CheckResult(
-    id="throughput",
-    title="Throughput",
-    status="failed",
-    points=0,
-    max_points=40,
+THROUGHPUT = result(
+    "throughput",
+    "failed",
+    40,
     expected="at least 2 times the starter's tokens per second",
     observed="1.102 times",
     unit="times",
@@ -39,21 +36,10 @@ THROUGHPUT = CheckResult(
     attempts=2,
     error_class="learner",
 )
-OBJECTIVE = CheckResult(
-    id="objective",
-    title="Service-level objective",
-    status="skipped",
-    points=0,
-    max_points=30,
-    observed="not measured, as 'Throughput' did not pass",
+OBJECTIVE = result(
+    "objective", "skipped", 30, title="Service-level objective", observed="not measured, as 'Throughput' did not pass"
 )
-VERDICT = verdict_on(
-    (STREAMS, THROUGHPUT, OBJECTIVE),
-    title="Serve a model within its service-level objective",
-    points=30,
-    max_points=100,
-    status="failed",
-)
+VERDICT = verdict_on((STREAMS, THROUGHPUT, OBJECTIVE), title="Serve a model within its service-level objective")
 SCORECARD = """\
 03_vllm: Serve a model within its service-level objective
 
@@ -94,6 +80,33 @@ def test_full_marks_are_said_in_one_line_and_nothing_is_next() -> None:
     text = render_scorecard(whole, PLACE)
     assert "\n100/100 passed\n" in text
     assert "next" not in text
+
+
+LEFT = Left(
+    "03-vllm-x2k4p", "gpulab kubectl --namespace 03-vllm-x2k4p", "gpulab kubectl delete namespace 03-vllm-x2k4p"
+)
+WITH_LEFT = """
+what to look at next:
+  gpulab kubectl --namespace 03-vllm-x2k4p get pods -o wide
+  gpulab kubectl --namespace 03-vllm-x2k4p events --types=Warning
+  pytest labs/03_vllm -k test_throughput
+  gpulab report results/03_vllm/20260901T120000Z-a1b2c3
+
+left on the cluster; remove it before you grade again:
+  gpulab kubectl delete namespace 03-vllm-x2k4p
+
+verdict, with evidence beside it:
+results/03_vllm/20260901T120000Z-a1b2c3/verdict.json
+"""
+
+
+def test_what_was_left_on_the_cluster_is_said_with_how_to_remove_it() -> None:
+    left = msgspec.structs.replace(VERDICT, left=LEFT)
+    before, _, after = render_scorecard(left, PLACE).partition("\nlevel L1; simulated: GPUs\n")
+    assert SCORECARD.startswith(before)
+    assert after == WITH_LEFT
+    passed = render_scorecard(msgspec.structs.replace(left, status="passed", checks=()), PLACE)
+    assert passed.endswith(WITH_LEFT.replace("  pytest labs/03_vllm -k test_throughput\n", ""))
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -11,6 +11,7 @@ import pytest
 from graders.errors import GraderError, HarnessError
 from graders.record import FORMAT, MANIFEST, sums
 from graders.rescore import Refused, read_run
+from graders.rubric import Left
 from graders.stored import pack
 from tests.graders.judged_lab import JUDGES, THRESHOLDS, again, change, edit, measured
 from tests.graders.tiny_lab import LAB, RUN, Session
@@ -62,6 +63,13 @@ def test_another_threshold_is_applied_and_what_needs_the_check_is_skipped(sessio
     ]
     kept = {name: getattr(found.then, name) for name in ("lab", "machine", "submission", "started", "ended", "traits")}
     assert kept == {name: getattr(found.now, name) for name in kept}
+
+
+def test_what_a_run_left_on_the_cluster_is_still_told(session: Session) -> None:
+    folder = measured(session, "3.0")
+    left = '{"namespace": "tiny-x2k4p", "kubectl": "gpulab kubectl", "remove": "gpulab down"}'
+    edit(folder, "verdict.json", lambda text: text.replace('"left": null', f'"left": {left}'))
+    assert again(session).now.left == Left("tiny-x2k4p", "gpulab kubectl", "gpulab down")
 
 
 def test_a_threshold_that_decides_nothing_else_changes_words_only(session: Session) -> None:

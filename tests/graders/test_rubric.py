@@ -1,18 +1,15 @@
 """From findings to a verdict: only all passed is passed, and what is not there never counts."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from graders.errors import HarnessError, InfrastructureError, SubmissionError
 from graders.lab import CheckSpec, Lab, SubmissionRules
-from graders.machine import Machine
 from graders.rubric import (
     CheckResult,
     ClusterFacts,
     Finding,
-    RunHeader,
     Status,
     Verdict,
     decide,
@@ -26,6 +23,7 @@ from graders.rubric import (
     skipped_for,
     write_verdict,
 )
+from tests.graders.verdicts import header_of
 
 FIRST = CheckSpec("first", "The first", 30, hints={"low": ("Think.", "Do this.", "The answer.")})
 SECOND = CheckSpec("second", "The second", 30, needs=("first",))
@@ -39,14 +37,7 @@ LAB = Lab(
     submission=SubmissionRules(("values.yaml",)),
     checks=(FIRST, SECOND, THIRD),
 )
-HEADER = RunHeader(
-    lab="03_vllm",
-    title="Serve a model",
-    machine=Machine("cpu", 2, 4096, "6.1", "3.11.9", {}),
-    grader_version="0.1.0",
-    submission="ab12",
-    started=datetime(2026, 9, 1, tzinfo=UTC),
-)
+HEADER = header_of(LAB)
 CLUSTER = ClusterFacts("L1", ("GPUs",), {"backend": "embedded"})
 PASSED = Finding(expected="2 or more", observed="3", verdict="passed", hint="low")
 FAILED = Finding(

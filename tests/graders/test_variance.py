@@ -7,37 +7,24 @@ import msgspec
 import pytest
 
 from graders.machine import Machine
-from graders.rubric import CheckResult, Status, Verdict, decide
+from graders.rubric import CheckResult, Status, Verdict
 from graders.stats import share
 from graders.variance import NothingToCompare, Spread, kind_of, render, variance_of
 from graders.variants import Variant
-from tests.graders.verdicts import NOON, verdict_on
+from tests.graders.verdicts import NOON, result, verdict_on
 
-MACHINE = Machine("cpu", 2, 8 * 2**30, "6.1", "3.11.9", {})
+BIG = Machine("cpu", 2, 8 * 2**30, "6.1", "3.11.9", {})
 
 
 def check(name: str, status: Status = "passed", value: float | None = None, attempts: int = 1) -> CheckResult:
-    return CheckResult(
-        id=name,
-        title=name.title(),
-        status=status,
-        points=50 if status == "passed" else 0,
-        max_points=50,
-        observed=f"{value:g} times" if value is not None else None,
-        unit=None if value is None else "times",
-        value=value,
-        attempts=attempts,
-    )
+    told = {} if value is None else {"observed": f"{value:g} times", "unit": "times", "value": value}
+    return result(name, status, 50, attempts=attempts, **told)
 
 
 def run(number: int, *checks: CheckResult) -> tuple[str, Verdict]:
-    points, most = sum(each.points for each in checks), sum(each.max_points for each in checks)
-    verdict = verdict_on(checks, title="t", points=points, max_points=most, status=decide(checks))
     started = NOON + timedelta(days=number)
-    seconds = timedelta(seconds=240 + number)
-    return f"run-{number}", msgspec.structs.replace(
-        verdict, machine=MACHINE, started=started, ended=started + seconds, submission="ab" * 32
-    )
+    ended = started + timedelta(seconds=240 + number)
+    return f"run-{number}", verdict_on(checks, machine=BIG, started=started, ended=ended, submission="ab" * 32)
 
 
 RUNS = [
@@ -113,9 +100,9 @@ def test_a_hundred_passes_bound_the_rate_of_false_failures() -> None:
         {"submission": "cd" * 32},
         {"grader_version": "0.2.0"},
         {"level": "L3"},
-        {"machine": msgspec.structs.replace(MACHINE, cpu_model="another")},
-        {"machine": msgspec.structs.replace(MACHINE, cores=4)},
-        {"machine": msgspec.structs.replace(MACHINE, memory_bytes=16 * 2**30)},
+        {"machine": msgspec.structs.replace(BIG, cpu_model="another")},
+        {"machine": msgspec.structs.replace(BIG, cores=4)},
+        {"machine": msgspec.structs.replace(BIG, memory_bytes=16 * 2**30)},
         {"variant": Variant(lab="03_vllm", student="alice", fingerprint="ab", numbers={"L1": {"kv_streams": 14}})},
         {"checks": (check("streams"),)},
         {"ended": None},
@@ -128,7 +115,7 @@ def test_what_is_of_another_kind_or_has_no_end_is_left_out(changed: dict[str, ob
 
 
 def test_kernel_and_libraries_may_be_updated_meanwhile() -> None:
-    newer = msgspec.structs.replace(MACHINE, kernel="6.2", python="3.12.1", memory_bytes=8 * 2**30 - 10_000_000)
+    newer = msgspec.structs.replace(BIG, kernel="6.2", python="3.12.1", memory_bytes=8 * 2**30 - 10_000_000)
     assert kind_of(other(1, machine=newer)[1]) == kind_of(RUNS[0][1])
 
 

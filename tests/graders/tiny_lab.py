@@ -5,7 +5,6 @@ Place: tests of the plugin, of what it exports, and of attacks on it. Limits: th
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ import msgspec
 import pytest
 
 from graders.lab import Lab
-from graders.machine import Machine
 from graders.plugin import Plugin
 from graders.rubric import CheckResult, ClusterFacts, Status, Verdict, read_verdict
 from graders.terms import Terms
+from tests.graders.verdicts import MACHINE, NOON
 
 LAB = """
 title = "A tiny lab"
@@ -85,7 +84,7 @@ class Session:
             labs=self.pytester.path / "labs",
             results=self.pytester.path / "results",
             submission=lambda lab: self.pytester.path / "labs" / lab / "starter",
-            machine=Machine("cpu", 2, 4096, "6.1", "3.11.9", {}),
+            machine=MACHINE,
             version="0.1.0",
             errors={ConnectionError: "infrastructure"},
             alive=lambda: self.alive(),
@@ -96,7 +95,7 @@ class Session:
             terms=self.terms,
             pause=lambda: None,
             report=self.report,
-            now=lambda: datetime(2026, 9, 1, 12, tzinfo=UTC),
+            now=lambda: NOON,
             token=lambda: "abcdef",
         )
         return self.pytester.runpytest_inprocess(

@@ -5,31 +5,26 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from graders.rubric import CheckResult
-from tests.graders.verdicts import NOON
+from tests.graders.verdicts import NOON, result
 from tests.html.runs import Told, even, load_run, scrapes, store
 
 HOSTILE = "<script>alert(1)</script>]]><img src=x onerror=alert(2)> $x^2$ {{ 7*7 }} \x1b[2J\x00 " + "w" * 3000
 NOON_SECONDS = NOON.timestamp()
 
-STREAMS = CheckResult(
-    id="streams",
-    title="Streams",
-    status="passed",
-    points=10,
-    max_points=10,
+STREAMS = result(
+    "streams",
+    "passed",
+    10,
     expected="every stream is whole",
     observed="64 of 64 are whole",
     n=64,
     seconds=5.0,
     why="Nothing else counts while answers are broken.",
 )
-THROUGHPUT = CheckResult(
-    id="throughput",
-    title="Throughput",
-    status="passed",
-    points=20,
-    max_points=20,
+THROUGHPUT = result(
+    "throughput",
+    "passed",
+    20,
     expected="at least 2 times the starter's",
     observed="4 times",
     unit="times",
@@ -41,12 +36,10 @@ THROUGHPUT = CheckResult(
         f"evidence/throughput-1-{pair}-{side}.jsonl" for pair in (1, 2) for side in ("baseline", "submission")
     ),
 )
-OBJECTIVE = CheckResult(
-    id="objective",
-    title="Objective",
-    status="failed",
-    points=0,
-    max_points=20,
+OBJECTIVE = result(
+    "objective",
+    "failed",
+    20,
     expected="at least 90% with TTFT <= 50 ms",
     observed=HOSTILE,
     hint="Look at the queue.\nLet more sequences run.",
@@ -56,34 +49,11 @@ OBJECTIVE = CheckResult(
     seconds=12.5,
     evidence=("evidence/objective-1-submission.jsonl.gz", "evidence/objective-1-scrapes.jsonl"),
 )
-KNEE = CheckResult(
-    id="knee",
-    title="Highest load",
-    status="skipped",
-    points=0,
-    max_points=20,
-    observed="not measured, as 'Objective' did not pass",
+KNEE = result("knee", "skipped", 20, title="Highest load", observed="not measured, as 'Objective' did not pass")
+PREFIX = result(
+    "prefix", "inconclusive", 10, title="Prefixes", expected="2 times sooner", observed="too noisy", seconds=3.0
 )
-PREFIX = CheckResult(
-    id="prefix",
-    title="Prefixes",
-    status="inconclusive",
-    points=0,
-    max_points=10,
-    expected="2 times sooner",
-    observed="too noisy",
-    seconds=3.0,
-)
-LOSS = CheckResult(
-    id="loss",
-    title="Loss",
-    status="error",
-    points=0,
-    max_points=20,
-    observed="the cluster ended",
-    error_class="infrastructure",
-    seconds=1.0,
-)
+LOSS = result("loss", "error", 20, observed="the cluster ended", error_class="infrastructure", seconds=1.0)
 CHECKS = (STREAMS, THROUGHPUT, OBJECTIVE, KNEE, PREFIX, LOSS)
 
 

@@ -14,7 +14,7 @@ from graders.arrivals import Kind, Schedule
 from graders.metrics import VLLM
 from graders.plan import Plan, Request, Target
 from graders.record import Record
-from graders.rubric import CheckResult, Finding, RunHeader, Verdict, decide, write_verdict
+from graders.rubric import CheckResult, Finding, RunHeader, Verdict, write_verdict
 from graders.sampler import Scrape
 from graders.samples import Run, Sample
 from graders.scrape import Scrapes
@@ -130,15 +130,8 @@ def store(
         return clock[0]
 
     files = {"values.yaml": b"replicaCount: 2\n"}
-    verdict = verdict_on(
-        tuple(checks),
-        title="Serve a model",
-        points=sum(check.points for check in checks),
-        max_points=sum(check.max_points for check in checks),
-        status=decide(tuple(checks)),
-        ended=NOON + timedelta(seconds=seconds),
-    )
-    verdict = msgspec.structs.replace(verdict, **{"submission": digest(files), **changes})
+    told = {"ended": NOON + timedelta(seconds=seconds), "submission": digest(files), **changes}
+    verdict = verdict_on(checks, **told)
     record = Record(folder, now=now)
     record.write("start", header={name: getattr(verdict, name) for name in RunHeader.__struct_fields__})
     record.put("submission/values.yaml", files["values.yaml"])

@@ -11,8 +11,8 @@ import pytest
 from graders.html import evidence, page
 from graders.html.page import WrongReport
 from graders.lateness import Lateness
-from graders.rubric import CheckResult
-from tests.graders.verdicts import NOON
+from graders.rubric import Left
+from tests.graders.verdicts import NOON, result
 from tests.html.conftest import HOSTILE, OBJECTIVE, STREAMS, store_whole
 from tests.html.runs import store
 
@@ -233,6 +233,19 @@ def test_a_file_that_cannot_be_written_is_said(stored: Path, tmp_path: Path) -> 
     ("seconds", "words"), [(0.25, "0.2 s"), (12.5, "12.5 s"), (60.0, "1 min 00 s"), (276.0, "4 min 36 s"), (None, "–")]
 )
 def test_durations_in_words(tmp_path: Path, seconds: float | None, words: str) -> None:
-    check = CheckResult(id="a", title="A", status="passed", points=1, max_points=1, seconds=seconds)
+    check = result("a", "passed", 1, seconds=seconds)
     store(tmp_path / "run", [check])
     assert words in Outline(page.render(evidence.read(tmp_path / "run"))).texts("td")
+
+
+def test_what_was_left_on_the_cluster_is_named_with_how_to_remove_it(tmp_path: Path) -> None:
+    left = Left("lab-x2k4p", "gpulab kubectl --namespace lab-x2k4p", "gpulab kubectl delete namespace lab-x2k4p")
+    store(tmp_path / "run", [result("a", "failed", 1, observed="1")], left=left)
+    found = Outline(page.render(evidence.read(tmp_path / "run")))
+    assert "To look at it where it was left" in found.texts("h3")
+    assert [command for command in found.texts("code") if "lab-x2k4p" in command] == [
+        "gpulab kubectl --namespace lab-x2k4p get pods -o wide",
+        "gpulab kubectl --namespace lab-x2k4p events --types=Warning",
+        "gpulab kubectl delete namespace lab-x2k4p",
+    ]
+    assert "the namespace lab-x2k4p" in found.texts("dd")

@@ -8,14 +8,12 @@ import msgspec
 from graders.html.evidence import read
 from graders.html.timeline import MOST_EVENTS, MOST_OBJECTS, Mark, Row, timeline
 from graders.rubric import CheckResult
-from tests.graders.verdicts import NOON
+from tests.graders.verdicts import NOON, result
 from tests.html.runs import even, load_run, store
 
 
 def check(name: str, *, seconds: float | None = None, evidence: tuple[str, ...] = ()) -> CheckResult:
-    return CheckResult(
-        id=name, title=name.title(), status="passed", points=5, max_points=5, seconds=seconds, evidence=evidence
-    )
+    return result(name, "passed", 5, seconds=seconds, evidence=evidence)
 
 
 def test_checks_loads_and_events_are_on_one_scale(tmp_path: Path) -> None:

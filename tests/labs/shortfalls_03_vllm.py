@@ -49,6 +49,16 @@ FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
         "too_much",
         "3 replicas, where 2 are given; inf MiB of KV cache, where 256 are given",
     ),
+    "no server at all": (
+        "resources_within_budget",
+        but(
+            "resources_within_budget",
+            uses=(Used("replicas", 0.0, "budget_replicas"), Used("MiB of KV cache", 0.0, "budget_kv_mib")),
+        ),
+        "failed",
+        "too_little",
+        "0 replicas, where at least 1 is needed",
+    ),
     **{
         f"a server that is {kind}": (
             "server_comes_up",

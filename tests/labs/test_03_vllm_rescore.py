@@ -3,7 +3,6 @@
 import contextlib
 import tempfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,18 +14,16 @@ from hypothesis import strategies as st
 from graders.check import Check, LabRun
 from graders.judging import Facts, load
 from graders.lab import Lab
-from graders.machine import Machine
 from graders.record import Record
 from graders.rescore import Rescored, read_run, rescore
-from graders.rubric import ClusterFacts, RunHeader, result_of, root_cause, skipped_for
+from graders.rubric import ClusterFacts, result_of, root_cause, skipped_for
 from graders.submission import Submission
 from graders.variants import Variant, WrongVariant, applied
+from tests.graders.verdicts import NOON, header_of
 from tests.labs.facts_03_vllm import FACTS, LAB
 from tests.labs.shortfalls_03_vllm import FAILURES
 from vllm_lab.start_facts import Start, Used
 
-MACHINE = Machine("cpu", 2, 4096, "6.1", "3.11.9", {})
-NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 OF_L3 = "a GPU that hardly works"
 WAYS = {
     check: [facts, *(each[1] for name, each in FAILURES.items() if each[0] == check and name != OF_L3)]
@@ -59,16 +56,7 @@ def measure(check: Check, facts: Facts, _: int) -> Facts:
 def graded(folder: Path, facts: Mapping[str, Facts], variant: Variant | None = None) -> Path:
     """A run in which each check measures these facts, as the plugin goes through them; with a student's numbers."""
     lab = applied(LAB, variant) if variant else LAB
-    header = RunHeader(
-        lab=lab.name,
-        title=lab.title,
-        machine=MACHINE,
-        grader_version="0.1.0",
-        submission="ab12",
-        started=NOON,
-        hint_tiers=2,
-        variant=variant,
-    )
+    header = header_of(lab, hint_tiers=2, variant=variant)
     cluster = ClusterFacts("L1", ("GPUs",), {"backend": "fake"})
     run = LabRun(lab, Record(folder), header, Submission(folder, {}, "ab12"), lambda: cluster, lambda: None)
     for spec in lab.checks:

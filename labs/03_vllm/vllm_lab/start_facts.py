@@ -12,6 +12,9 @@ from graders.allowance import Use, overdrawn
 from graders.judging import Facts, Thresholds
 from graders.rubric import Finding
 
+NEEDED = {"budget_replicas": 1.0}
+"""What there has to be at least, by the name of its budget: nobody answers where no server is."""
+
 
 class Used(msgspec.Struct, frozen=True):
     """How much of something values ask for, in the unit that `what` names.
@@ -38,19 +41,22 @@ class Budget(Facts, frozen=True, kw_only=True):
 
 
 def judge_budget(facts: Budget, threshold: Thresholds) -> Finding:
-    """Whether a submission keeps to its own values, and uses no more than is given."""
+    """Whether a submission keeps to its own values, and uses no more than is given and no less than is needed."""
     uses = [Use(each.what, each.amount(given), given) for each in facts.uses for given in [threshold(each.budget)]]
     over = overdrawn(uses)
+    needs = {each.what: NEEDED.get(each.budget, 0.0) for each in facts.uses}
+    lacking = [use for use in uses if use.used < needs[use.what]]
     told = [f"{name} is not yours to set" for name in facts.foreign]
     told += [f"{use.used:g} {use.what}, where {use.given:g} are given" for use in over]
+    told += [f"{use.used:g} {use.what}, where at least {needs[use.what]:g} is needed" for use in lacking]
     return Finding(
         expected="values of the learner's only, and at most " + ", ".join(f"{use.given:g} {use.what}" for use in uses),
         observed="; ".join(told) or ", ".join(f"{use.used:g} {use.what}" for use in uses),
         verdict="failed" if told else "passed",
         unit="rules kept",
-        value=1.0 - len(over) / len(uses),
+        value=1.0 - len([*over, *lacking]) / len(uses),
         n=len(uses),
-        hint="not_yours" if facts.foreign else "too_much" if over else None,
+        hint="not_yours" if facts.foreign else "too_much" if over else "too_little" if lacking else None,
     )
 
 
