@@ -30,6 +30,7 @@ from graders.cluster_evidence import ClusterEvidence
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
 from graders.flags import add_flags
+from graders.gpu_recorder import GpuRecorder
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
@@ -237,7 +238,11 @@ def namespace(
     labels = {"gpulab/lab": lab.name}
     metadata = kubernetes.client.V1ObjectMeta(generate_name=f"{lab.name.replace('_', '-')}-", labels=labels)
     name = core.create_namespace(kubernetes.client.V1Namespace(metadata=metadata)).metadata.name
-    with ClusterEvidence(core, name, record):
+    with (
+        _client(cluster, retries=False) as impatient,
+        ClusterEvidence(core, name, record),
+        GpuRecorder(kubernetes.client.CoreV1Api(impatient), record),
+    ):
         yield name
     if pytestconfig.stash[_USE].ours:
         return
@@ -267,10 +272,11 @@ def charts(cluster: Cluster, namespace: str) -> Charts:
     return HelmCharts(Helm(cluster.programs / "helm", cluster.kubeconfig), namespace)
 
 
-def _client(cluster: Cluster) -> kubernetes.client.ApiClient:
+def _client(cluster: Cluster, *, retries: bool | None = None) -> kubernetes.client.ApiClient:
     settings = kubernetes.client.Configuration()
     kubernetes.config.load_kube_config(str(cluster.kubeconfig), client_configuration=settings)
     settings.proxy = None  # a proxy of the user's must not see 127.0.0.1
+    settings.retries = retries
     return kubernetes.client.ApiClient(settings)
 
 
