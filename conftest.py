@@ -30,6 +30,7 @@ from graders.cluster_evidence import ClusterEvidence
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
 from graders.flags import add_flags
+from graders.gpu_recorder import GpuRecorder
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
@@ -271,7 +272,11 @@ def namespace(
     name = core.create_namespace(kubernetes.client.V1Namespace(metadata=metadata)).metadata.name
     if use.keep:
         leave(use.leave(name))
-    with ClusterEvidence(core, name, record):
+    with (
+        _client(cluster, retries=False) as impatient,
+        ClusterEvidence(core, name, record),
+        GpuRecorder(kubernetes.client.CoreV1Api(impatient), record),
+    ):
         yield name
     if use.keep or use.ours:
         return
@@ -301,10 +306,11 @@ def charts(cluster: Cluster, namespace: str) -> Charts:
     return HelmCharts(Helm(cluster.programs / "helm", cluster.kubeconfig), namespace)
 
 
-def _client(cluster: Cluster) -> kubernetes.client.ApiClient:
+def _client(cluster: Cluster, *, retries: bool | None = None) -> kubernetes.client.ApiClient:
     settings = kubernetes.client.Configuration()
     kubernetes.config.load_kube_config(str(cluster.kubeconfig), client_configuration=settings)
     settings.proxy = None  # a proxy of the user's must not see 127.0.0.1
+    settings.retries = retries
     return kubernetes.client.ApiClient(settings)
 
 

@@ -21,7 +21,7 @@ Write = Callable[[int, bytes | memoryview], int]
 
 
 class Lines:
-    """A JSON lines file; its first line is `{"format": FORMAT}`, and each line is on its way to the disk once written.
+    """A JSON lines file; its first line says its format, and each line is on its way to the disk once written.
 
     A number that is infinite or not a number is written as null, as JSON has neither. Lines that would make the file
     larger than `most` bytes are left out; `left_out` is how many bytes they have.
@@ -29,6 +29,7 @@ class Lines:
     Args:
         path: of the new file.
         most: bytes that it may have.
+        form: its format, with a version.
         clean: what is made of a line's content before it is written.
         refused: makes the error to raise of one of the system's.
         write: as os.write.
@@ -39,6 +40,7 @@ class Lines:
         path: Path,
         *,
         most: int = FILE_BYTES,
+        form: str = FORMAT,
         clean: Callable[[object], object] = lambda line: line,
         refused: Callable[[OSError], Exception] = lambda error: error,
         write: Write = os.write,
@@ -46,7 +48,7 @@ class Lines:
         self.bytes = self.left_out = 0
         self._most, self._clean, self._refused, self._write = most, clean, refused, write
         self._file = path.open("xb", buffering=0)
-        self.write({"format": FORMAT})
+        self.write({"format": form})
 
     def write(self, line: object) -> None:
         """Appends one object: anything msgspec encodes."""

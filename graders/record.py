@@ -90,11 +90,11 @@ class Record:
         found = _clipped(Redactor(self._secrets).value(msgspec.to_builtins(fact)))
         return msgspec.convert(found, type(fact))
 
-    def lines(self, name: str, *, most: int = FILE_BYTES) -> Lines:
-        """A JSON lines file of its own under evidence/; the caller closes it."""
+    def lines(self, name: str, *, most: int = FILE_BYTES, form: str = FORMAT) -> Lines:
+        """A JSON lines file of its own under evidence/, of that format; the caller closes it."""
         name = f"evidence/{name}"
         own = Redactor(self._files.known, learns=True)  # of its own, as a thread of its own may write it
-        lines = self._open(name, min(most, self._room), own.value)
+        lines = self._open(name, min(most, self._room), own.value, form)
         self._lines[name] = (lines, own)
         return lines
 
@@ -175,11 +175,12 @@ class Record:
 
     @property
     def _room(self) -> int:
-        growing = sum(lines.bytes for name, (lines, _) in self._lines.items() if name not in self._stored)
+        opened = list(self._lines.items())  # at once, as a thread may open one meanwhile
+        growing = sum(lines.bytes for name, (lines, _) in opened if name not in self._stored)
         return max(0, self._most - self._stored.total() - growing)
 
-    def _open(self, name: str, most: int, clean: Callable[[object], object]) -> Lines:
-        return Lines(self._place(name), most=most, clean=clean, refused=self.failed, write=self._write)
+    def _open(self, name: str, most: int, clean: Callable[[object], object], form: str = FORMAT) -> Lines:
+        return Lines(self._place(name), most=most, form=form, clean=clean, refused=self.failed, write=self._write)
 
     def _say_what_is_kept(self) -> None:
         for name, (lines, redactor) in self._lines.items():

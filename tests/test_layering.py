@@ -62,6 +62,8 @@ LAYERS = (
         "metrics",
         "sampler",
         "scrape",
+        "gpu_telemetry",
+        "gpu_recorder",
         "ledger",
         "bounds",
         "crosscheck",

@@ -101,6 +101,8 @@ def _dash(style: int) -> Any:  # noqa: ANN401, a name or a tuple
 def _scales(axes: Axes, plot: Plot) -> None:
     if plot.log_x:
         axes.set_xscale("log")
+    if plot.ends:
+        axes.set_xlim(plot.ends)
     if plot.log_y:
         axes.set_yscale("log")
     elif plot.top is not None:

@@ -11,17 +11,18 @@ from typing import Any
 
 import msgspec
 
-from graders import samples, scrape
+from graders import gpu_telemetry, samples, scrape
 from graders.audit import audit
 from graders.errors import GraderError
 from graders.html.counters import Counters, counters_of
+from graders.html.devices import Device, devices_of
 from graders.html.loads import Load, loads_of
 from graders.packed import SUFFIX, RunUnreadable
 from graders.rubric import CheckResult, Verdict, verdict_of
 from graders.stored import UNDECODABLE, StoredRun
 
 VERDICT, FACTS, FOLDER = "verdict.json", "run.jsonl", "evidence/"
-LOADS, SCRAPES = (name.rpartition("/")[0] for name in (samples.FORMAT, scrape.FORMAT))
+LOADS, SCRAPES, GPUS = (name.rpartition("/")[0] for name in (samples.FORMAT, scrape.FORMAT, gpu_telemetry.FORMAT))
 EVENTS = "gpulab/events"
 """What files of each kind say in their first line, before the version."""
 ENDINGS = (".jsonl.gz", ".jsonl")
@@ -57,6 +58,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         loads: load runs by the name of their file in the folder.
         counters: what servers told, by the name of their file.
         events: of Kubernetes, in the run's namespace.
+        gpus: what each device did.
         files: names of all evidence, sorted.
         unread: what could not be read.
         holds: whether nothing speaks against the run, and what does, in sentences.
@@ -69,6 +71,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     loads: Mapping[str, tuple[Load, ...]]
     counters: Mapping[str, Counters]
     events: tuple[ClusterEvent, ...]
+    gpus: tuple[Device, ...]
     files: tuple[str, ...]
     unread: tuple[Unread, ...]
     holds: str
@@ -91,6 +94,7 @@ def read(place: Path) -> Evidence:
     loads: dict[str, tuple[Load, ...]] = {}
     counters: dict[str, Counters] = {}
     events: list[ClusterEvent] = []
+    gpus: list[Device] = []
     unread: list[Unread] = []
     with StoredRun(place) as run:
         verdict = verdict_of(run.raw(VERDICT), f"{place}/{VERDICT}")
@@ -108,6 +112,8 @@ def read(place: Path) -> Evidence:
                     counters[name] = counters_of(stem, scrape.Scrapes.decode(content))
                 elif kind == EVENTS:
                     events += msgspec.json.Decoder(ClusterEvent).decode_lines(content.partition(b"\n")[2])
+                elif kind == GPUS:
+                    gpus += devices_of(gpu_telemetry.decode(content))
             except (OSError, GraderError, *UNDECODABLE) as error:
                 unread.append(Unread(name, str(error)))
         facts = tuple(_facts(run.raw(FACTS))) if run.has(FACTS) else ()
@@ -119,6 +125,7 @@ def read(place: Path) -> Evidence:
         loads=loads,
         counters=counters,
         events=tuple(events),
+        gpus=tuple(gpus),
         files=tuple(names),
         unread=tuple(unread),
         holds=_holds(place),

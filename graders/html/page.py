@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from graders.errors import GraderError
-from graders.html import evidence, figures, telemetry
+from graders.html import evidence, figures, gpus, telemetry
 from graders.html.evidence import Evidence
 from graders.html.loads import Load, groups, milliseconds, quantile
 from graders.html.plots import DASHES, Panel, Plot
@@ -108,6 +108,7 @@ def render(found: Evidence) -> str:
         kept=kept_steps(verdict, found.place, found.files) if found.place.is_dir() else (),
         sections=sections,
         measured=[section for section in sections if section.panels],
+        gpus=gpus.shown(found),
         timeline=timeline(found),
         conditions=_conditions(found),
         style=Markup(pages.get_template("report.css").render()),  # noqa: S704, a file of ours without a variable

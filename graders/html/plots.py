@@ -50,6 +50,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
         log_x: whether that axis is logarithmic.
         log_y: whether that axis is logarithmic.
         top: where the vertical axis ends, None for a little above the highest point.
+        ends: where the horizontal axis begins and ends, None for where the points do.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     log_x: bool = False
     log_y: bool = False
     top: float | None = None
+    ends: tuple[float, float] | None = None
 
 
 class Key(msgspec.Struct, frozen=True):

@@ -63,10 +63,10 @@ def timeline(found: Evidence) -> Timeline:
     start = found.verdict.started.timestamp()
     ended = found.verdict.ended.timestamp() if found.verdict.ended else start
     end = max(ended, start + 1.0, *(moment.end for moment in [*done, *objects]), start)
-    rows = [_row(moment, start, end) for moment in done]
+    rows = [row(moment, start, end) for moment in done]
     if len(events) > MOST_EVENTS:
         rows.append(Row(f"{len(events) - MOST_EVENTS} more events are in the record", "", ()))
-    told = [_row(moment, start, end) for moment in _by_time(objects[:MOST_OBJECTS])]
+    told = [row(moment, start, end) for moment in _by_time(objects[:MOST_OBJECTS])]
     if len(objects) > MOST_OBJECTS:
         told.append(Row(f"{len(objects) - MOST_OBJECTS} more objects are in the evidence", "", ()))
     return Timeline(tuple(rows), tuple(told), sum(moment.status is not None for moment in objects))
@@ -76,7 +76,9 @@ def _by_time(moments: Iterable[Moment]) -> list[Moment]:
     return sorted(moments, key=lambda moment: moment.begin)
 
 
-def _row(moment: Moment, start: float, end: float) -> Row:
+def row(moment: Moment, start: float, end: float) -> Row:
+    """The row of a moment in a run from `start` to `end`."""
+
     def mark(kind: str, begin: float, until: float) -> Mark:
         begin, until = (min(max(each, start), end) for each in (begin, until))
         return Mark(kind, 100 * (begin - start) / (end - start), 100 * (until - begin) / (end - start))

@@ -4,13 +4,19 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import kubernetes
 import pytest
 
-from clusters.api import SimulatedGpus
+from clusters.api import ElasticNodes, SimulatedGpus
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, run
+from graders.gpu_recorder import GpuRecorder
+from graders.gpu_telemetry import Look, decode
+from graders.html.devices import devices_of
+from graders.record import Record
 from tests.conftest import Kubectl, Launcher
 
 pytestmark = pytest.mark.cluster
@@ -202,3 +208,49 @@ def test_nodes_without_gpus_serve_no_telemetry(cluster: EmbeddedCluster, kubectl
     with pytest.raises(CommandFailed) as caught:
         run(cluster.enter([sys.executable, "-c", code]), seconds=30)
     assert "ConnectionRefusedError" in str(caught.value)
+
+
+def test_a_run_records_who_held_which_device_and_a_node_that_is_lost_as_a_gap(
+    cluster: EmbeddedCluster, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    kubectl("apply", "-f", "-", stdin=pod("recorded", "whole", "nvidia.com/gpu"))
+    (held,) = devices(kubectl, "recorded")
+    record = Record(tmp_path / "run")
+
+    def looks(node: str) -> list[Look]:
+        file = record.folder / "evidence/gpus.jsonl"
+        return [look for look in decode(file.read_bytes()) if look.node == node] if file.is_file() else []
+
+    assert isinstance(cluster, ElasticNodes)
+    settings = kubernetes.client.Configuration()
+    kubernetes.config.load_kube_config(str(cluster.kubeconfig), client_configuration=settings)
+    settings.retries = False
+    with (
+        kubernetes.client.ApiClient(settings) as client,
+        GpuRecorder(kubernetes.client.CoreV1Api(client), record, every=0.2),
+    ):
+        kubectl.wait_for(
+            lambda: [gpu.held_by for look in looks("whole") for gpu in look.gpus if gpu.uuid == held],
+            lambda found: ("default/recorded",) in found,
+            "the recorder to see who holds the device",
+        )
+        kubectl.wait_for(lambda: looks("mig"), bool, "the partitions to be seen")
+        cluster.lose("shared")
+        kubectl.wait_for(lambda: looks("shared"), lambda found: found[-1].failure, "the lost node to be a gap")
+        cluster.heal("shared")
+        kubectl.wait_for(lambda: looks("shared"), lambda found: found[-1].gpus, "the node to be back")
+    record.seal()
+    found = devices_of(decode((record.folder / "evidence/gpus.jsonl").read_bytes()))
+    assert [(each.node, each.gpu, each.simulated) for each in found] == [
+        ("mig", "0", True),
+        ("mig", "0", True),
+        ("mig", "0", True),
+        ("shared", "0", True),
+        ("whole", "0", True),
+        ("whole", "1", True),
+    ]
+    (gap,) = [each.gaps for each in found if each.node == "shared"]
+    assert gap[0].what == "its exporter did not answer: 503 Service Unavailable"
+    (holder,) = [each.held for each in found if each.uuid == held]
+    assert [span.what for span in holder] == ["default/recorded"]
+    kubectl("delete", "pod", "recorded", "--wait=false")

@@ -66,6 +66,8 @@ def test_samples_have_a_file_of_their_own(tmp_path: Path) -> None:
         samples.write({"t": 1})
     samples.close()
     assert (record.folder / "evidence/samples.jsonl").read_text() == f'{{"format":"{FORMAT}"}}\n{{"t":1}}\n'
+    with record.lines("looks.jsonl", form="gpulab/looks/v1"):
+        assert (record.folder / "evidence/looks.jsonl").read_text() == '{"format":"gpulab/looks/v1"}\n'
     record.seal()
 
 

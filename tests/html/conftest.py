@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from graders.gpu_telemetry import FORMAT, Gpu, Look
 from tests.graders.verdicts import NOON, result
 from tests.html.runs import Told, even, load_run, scrapes, store
 
@@ -79,7 +80,18 @@ def evidence() -> dict[str, bytes]:
     }
     files["cluster/events.jsonl"] = msgspec.json.Encoder().encode_lines([{"format": "gpulab/events/v1"}, happened])
     files["cluster/logs/submission-0/vllm.log"] = HOSTILE.encode()
+    files["gpus.jsonl"] = msgspec.json.Encoder().encode_lines([{"format": FORMAT}, *looks()])
     return files
+
+
+def looks() -> list[Look]:
+    """Two nodes with a device each: one that a pod holds, and a real one with a gap and a name that tries things."""
+    busy = Gpu(gpu="0", uuid="GPU-a", model="NVIDIA L4", simulated=True, held_by=("lab/submission-0",), utilisation=87)
+    idle = Gpu(gpu="0", uuid="GPU-b", model=HOSTILE, utilisation=0, memory_mib=4, watts=17.5)
+    told = [Look(at=NOON_SECONDS + at, node="gpu-1", gpus=(busy,)) for at in range(5, 100, 5)]
+    told += [Look(at=NOON_SECONDS + at, node="gpu-2", gpus=(idle,)) for at in (5, 50)]
+    told.append(Look(at=NOON_SECONDS + 20, node="gpu-2", failure=HOSTILE))
+    return sorted(told, key=lambda look: look.at)
 
 
 def store_whole(folder: Path) -> Path:

@@ -73,6 +73,7 @@ def test_it_says_what_was_expected_and_observed(text: str) -> None:
         "What to look at next",
         "Checks",
         "What was measured",
+        "GPUs",
         "What happened when",
         "How it was graded",
     ]
@@ -84,6 +85,8 @@ def test_it_says_what_was_expected_and_observed(text: str) -> None:
         "To look at it while it runs",
         "Throughput",
         "Objective",
+        "gpu-1, GPU 0",
+        "gpu-2, GPU 0",
     ]
     assert "4 times (n = 2; 95% interval 3.5 to 4.5 times)" in found.texts("p")
     assert "Look at the queue. Let more sequences run." in found.texts("dd")
@@ -95,6 +98,8 @@ def test_it_says_what_was_expected_and_observed(text: str) -> None:
     assert "median 58 ms, p90 failed" in found.texts("span")
     assert "Objective 50 ms" in found.texts("span")
     assert "a pod is deleted" in found.texts("span")
+    assert [word for word in found.texts("span") if word in ("simulated", "real")] == ["simulated", "real"]
+    assert {"On average 87 %, at most 87 %", "Held by lab/submission-0", "No pod held it"} <= set(found.texts("span"))
 
 
 def test_tables_and_figures_have_names(text: str) -> None:
@@ -102,8 +107,8 @@ def test_tables_and_figures_have_names(text: str) -> None:
     assert [table.get("aria-labelledby") for table in found.all("table")][:1] == ["checks"]
     assert len(found.all("tr")) == 1 + 6 + (1 + 4) + (1 + 1)
     assert [attributes["scope"] for attributes in found.all("th")].count("row") == 6 + 4 + 1
-    assert len(found.all("figure")) == len(found.all("figcaption")) == 3 + 3 + 2
-    assert [svg.get("role") for svg in found.all("svg") if svg.get("aria-hidden") is None] == ["img"] * 8
+    assert len(found.all("figure")) == len(found.all("figcaption")) == 3 + 3 + 2 + (1 + 3)
+    assert [svg.get("role") for svg in found.all("svg") if svg.get("aria-hidden") is None] == ["img"] * 12
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     wanted = {link["href"] for link in found.all("a")}
@@ -196,7 +201,7 @@ def test_a_page_holds_so_many_plots_and_says_what_it_does_not_draw(
     said = Outline(text).texts("span").count("Not drawn, as the page has as many plots as it may hold.")
     drawn = len([svg for svg in Outline(text).all("svg") if svg.get("role") == "img"])
     assert said > 0
-    assert said + drawn == 8
+    assert said + drawn == 12
     assert len(text) < len(whole) < 150_000
 
 
