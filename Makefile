@@ -5,7 +5,7 @@ PACKAGES := bubblewrap iproute2 nftables
 BIN := .venv/bin
 # uv trusts what the system trusts, as pip does.
 export UV_SYSTEM_CERTS ?= 1
-VLLM := clusters/embedded/images/vllm-openai
+IMAGES := clusters/embedded/images
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo lab test quick faults walk lint lock machine conformance
@@ -39,11 +39,12 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM, the peers of the load generator
+lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM, PyTorch, the peers of the load generator
 	$(LOCK) requirements/harness.in -o requirements/harness.txt
 	$(LOCK) requirements/go.in -o requirements/go.txt
-	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate cpu.in --override cpu-overrides.txt -o cpu.txt
-	cd $(VLLM) && $(CURDIR)/$(LOCK) --no-annotate gpu.in -o gpu.txt
+	cd $(IMAGES)/vllm-openai && $(CURDIR)/$(LOCK) --no-annotate cpu.in --override cpu-overrides.txt -o cpu.txt
+	cd $(IMAGES)/vllm-openai && $(CURDIR)/$(LOCK) --no-annotate gpu.in -o gpu.txt
+	cd $(IMAGES)/pytorch && $(CURDIR)/$(LOCK) --no-annotate packages.in -o packages.txt
 	cd benchmarks/peers && for peer in guidellm aiperf; do $(CURDIR)/$(LOCK) --no-annotate $$peer.in -o $$peer.txt || exit 1; done
 
 # uv where it is on PATH, else the pinned one, fetched by pip, which would take ten times as long for all the others.

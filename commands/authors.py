@@ -147,10 +147,11 @@ def grader(lab: Lab, options: argparse.Namespace) -> Grade:
 
 
 def _digest(lab: Lab) -> str:
-    """Of the lab's files and of the charts that its code names."""
+    """Of the lab's files, of the charts that its code names, and of what these link to."""
     words = Code(lab).lab_words
-    charts = lab.folder.parents[1] / "charts"
-    return folder_digest(lab.folder, *sorted(path for path in charts.iterdir() if path.name in words))
+    named = {path for path in (lab.folder.parents[1] / "charts").iterdir() if path.name in words}
+    shared = {link.resolve() for chart in named for link in chart.glob("charts/*")}
+    return folder_digest(lab.folder, *sorted(named | shared))
 
 
 def _runs(word: str) -> int:

@@ -12,7 +12,8 @@ import yaml
 from clusters.process import CommandFailed, run
 
 CHARTS = Path(__file__).parents[1] / "charts"
-NAMES = sorted(path.parent.name for path in CHARTS.glob("*/Chart.yaml"))
+LIBRARY = CHARTS / "gpulab"
+NAMES = sorted(path.parent.name for path in CHARTS.glob("*/Chart.yaml") if path.parent != LIBRARY)
 FEATURES = sorted(
     str(path.relative_to(CHARTS)) for name in ("ci/*-values.yaml", "values-*.yaml") for path in CHARTS.glob(f"*/{name}")
 )
@@ -55,6 +56,40 @@ WRONG = [
         "at '/histogramBuckets/request_latency/0': exclusiveMinimum: got 0, want 0",
     ),
     ("vllm", {"model": {"hostPath": "models"}}, "at '/model/hostPath': 'models' does not match pattern '^(/.*)?$'"),
+    ("vllm", {"gpulab": {"probe": 1}}, "at '/gpulab': additional properties 'probe' not allowed"),
+    ("ddp", {"workers": 0}, "at '/workers': minimum: got 0, want 1"),
+    ("ddp", {"torchrun": {"nnode": 2}}, "at '/torchrun': additional properties 'nnode' not allowed"),
+    ("ddp", {"torchrun": {"nnodes": 0}}, "at '/torchrun/nnodes': minimum: got 0, want 1"),
+    (
+        "ddp",
+        {"torchrun": {"nnodes": "two"}},
+        "at '/torchrun/nnodes': 'two' does not match pattern '^[1-9][0-9]?(:[1-9][0-9]?)?$'",
+    ),
+    ("ddp", {"torchrun": {"rdzvEndpoint": "here"}}, "at '/torchrun/rdzvEndpoint': got string, want null or boolean"),
+    (
+        "ddp",
+        {"torchrun": {"rdzvBackend": "etcd"}},
+        "at '/torchrun/rdzvBackend': 'etcd' does not match pattern '^(c10d|static)$'",
+    ),
+    (
+        "ddp",
+        {"torchrun": {"rdzvConf": {"is_host": 1}}},
+        "at '/torchrun/rdzvConf': additional properties 'is_host' not allowed",
+    ),
+    ("ddp", {"restart": {"policy": "Always"}}, "at '/restart/policy': value must be one of 'Never', 'OnFailure'"),
+    ("ddp", {"files": {"../train.py": ""}}, "at '/files': additional properties '../train.py' not allowed"),
+    ("ddp", {"resources": {"limits": {"gpu": 1}}}, "at '/resources/limits': additional properties 'gpu' not allowed"),
+    (
+        "ddp",
+        {"checkpoints": {"size": "much"}},
+        "at '/checkpoints/size': 'much' does not match pattern '^[1-9][0-9]*(Mi|Gi|Ti)$'",
+    ),
+    ("ddp-data", {"replicas": 2}, "at '': additional properties 'replicas' not allowed"),
+    (
+        "ddp-data",
+        {"controlToken": "short"},
+        "at '/controlToken': 'short' does not match pattern '^([A-Za-z0-9]{16,128})?$'",
+    ),
 ]
 
 
@@ -105,7 +140,7 @@ def test_there_are_charts_and_each_has_features() -> None:
     assert {feature.split("/")[0] for feature in FEATURES} == set(NAMES)
 
 
-@pytest.mark.parametrize("chart", NAMES)
+@pytest.mark.parametrize("chart", [*NAMES, LIBRARY.name])
 def test_helm_finds_nothing_to_complain_about(helm: Path, chart: str) -> None:
     assert "0 chart(s) failed" in run([str(helm), "lint", "--strict", str(CHARTS / chart)], seconds=30)
 
@@ -121,7 +156,7 @@ def test_the_schema_leaves_no_object_open(chart: str) -> None:
 @pytest.mark.parametrize("chart", NAMES)
 def test_values_and_schema_name_the_same_values(chart: str) -> None:
     whole = schema(chart)
-    optional = {"global", "resources.requests", "resources.limits"}
+    optional = {"global", "gpulab", "gpulab.global", "resources.requests", "resources.limits"}
 
     assert names(whole, whole) - optional == paths(values(chart))
 
@@ -169,6 +204,15 @@ def test_a_wrong_value_is_refused_with_the_reason(
         f"{chart}:",
         f"- {reason}",
     ]
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_what_charts_share_comes_along_when_one_is_packed(helm: Path, tmp_path: Path, chart: str) -> None:
+    feature = next(str(CHARTS / name) for name in FEATURES if name.startswith(f"{chart}/ci/"))
+    run([str(helm), "package", str(CHARTS / chart), "--destination", str(tmp_path)], seconds=30)
+    (packed,) = tmp_path.iterdir()
+
+    assert render(helm, str(packed), "--values", feature) == render(helm, chart, "--values", feature)
 
 
 def server(helm: Path, feature: str) -> dict[str, Any]:

@@ -363,13 +363,30 @@ def test_the_recipes_of_this_project_are_whole() -> None:
     listings = catalogue.listings()
     recipes = {one.recipe: catalogue.recipe(catalogue.FOLDER, one.recipe) for one in listings if one.recipe}
 
-    assert [one.references[-1] for one in listings] == ["python:latest", "busybox:*", "vllm/vllm-openai:v0.32.0"]
+    assert [one.references[-1] for one in listings] == [
+        "python:latest",
+        "busybox:*",
+        "vllm/vllm-openai:v0.32.0",
+        "pytorch/pytorch:2.13.0-*",
+    ]
     for name, recipe in recipes.items():
         files = [variant.lock for variant in recipe.variants.values()] + [step.script for step in recipe.steps]
         assert [file for file in files if not (catalogue.FOLDER / name / file).is_file()] == []
 
 
-def test_both_locks_agree_on_what_the_tokenizer_is_made_from_and_name_no_address() -> None:
+def test_locks_name_no_address() -> None:
+    texts = {path: path.read_text() for path in catalogue.FOLDER.glob("*/*.txt")}
+
+    assert len(texts) == 4
+    assert [path for path, text in texts.items() if "://" in text or "--index" in text] == []
+
+
+def test_the_torch_of_pytorchs_image_is_the_engines_too_so_that_uv_keeps_it_once() -> None:
+    for name in ("pytorch/packages.txt", "vllm-openai/cpu.txt"):
+        assert "\ntorch==2.13.0 \\\n" in (catalogue.FOLDER / name).read_text()
+
+
+def test_both_locks_agree_on_what_the_tokenizer_is_made_from() -> None:
     texts = [(catalogue.FOLDER / "vllm-openai" / name).read_text() for name in ("cpu.txt", "gpu.txt")]
     pinned = [
         {line for line in text.splitlines() if line.startswith(("transformers==", "tokenizers=="))} for text in texts
@@ -377,4 +394,3 @@ def test_both_locks_agree_on_what_the_tokenizer_is_made_from_and_name_no_address
 
     assert len(pinned[0]) == 2
     assert pinned[0] == pinned[1]
-    assert [text for text in texts if "://" in text or "--index" in text] == []

@@ -101,6 +101,22 @@ def test_a_part_proves_no_lab(small: SmallLab, capsys: pytest.CaptureFixture[str
     assert verify(small, "--resume", "--only", "starter") == 0
 
 
+def test_what_a_chart_shares_with_others_is_part_of_the_lab(
+    small: SmallLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small.root / "charts/shared").mkdir()
+    (small.root / "charts/shared/_helpers.tpl").write_text("before")
+    (small.root / "charts/small/charts").mkdir()
+    (small.root / "charts/small/charts/shared").symlink_to("../../shared")
+    verify(small, "--only", "starter")
+    verify(small, "--resume", "--only", "starter")
+    assert capsys.readouterr().out.count("starter: as it must be (kept from before)") == 1
+
+    small.change("charts/shared/_helpers.tpl", "before", "after")
+    verify(small, "--resume", "--only", "starter")
+    assert "starter: as it must be (0 s)" in capsys.readouterr().out
+
+
 def test_the_structure_alone_grades_nothing(small: SmallLab, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(small, "--structure") == 0
     assert capsys.readouterr().out == STRUCTURE

@@ -1,31 +1,9 @@
-{{- define "vllm.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-{{- end }}
-
-{{- define "vllm.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{ include "vllm.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
-app.kubernetes.io/component: server
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- end }}
-
 {{- define "vllm.service" -}}
 {{ .Values.service.name | default .Release.Name }}
 {{- end }}
 
 {{- define "vllm.model" -}}
 {{ if .Values.model.hostPath }}/model{{ else }}{{ .Values.model.name }}{{ end }}
-{{- end }}
-
-{{- /* A number or a word as --name=value, a truth as --name or --no-name; nothing for null. */ -}}
-{{- define "vllm.argument" -}}
-{{- if kindIs "bool" .value }}
-- "{{ ternary "--" "--no-" .value }}{{ .name }}"
-{{- else if not (kindIs "invalid" .value) }}
-- {{ printf "--%s=%v" .name (ternary (.value | int64) .value (and (kindIs "float64" .value) (eq (floor .value) .value))) | quote }}
-{{- end }}
 {{- end }}
 
 {{- define "vllm.arguments" -}}
@@ -46,7 +24,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     "tensor-parallel-size" $engine.tensorParallelSize
     "shutdown-timeout" .Values.termination.shutdownTimeoutSeconds
 }}
-{{- include "vllm.argument" (dict "name" $name "value" $value) }}
+{{- include "gpulab.argument" (dict "name" $name "value" $value) }}
 {{- end }}
 {{- with .Values.histogramBuckets }}
 - {{ printf "--custom-histogram-buckets=%s" (toJson .) | quote }}
@@ -70,17 +48,5 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     "VLLM_ENABLE_V1_MULTIPROCESSING" "0"
 -}}
 {{- end -}}
-{{- range $name, $value := mergeOverwrite $env .Values.env }}
-- name: {{ $name }}
-  value: {{ $value | quote }}
-{{- end }}
-{{- end }}
-
-{{- define "vllm.probe" -}}
-httpGet:
-  path: {{ .path }}
-  port: http
-periodSeconds: {{ .periodSeconds }}
-timeoutSeconds: {{ .timeoutSeconds }}
-failureThreshold: {{ .failureThreshold }}
+{{- include "gpulab.env" (mergeOverwrite $env .Values.env) }}
 {{- end }}
