@@ -115,11 +115,12 @@ def test_a_body_that_is_too_large_is_not_read(server: DataServer, method: str, p
         ("POST /tick HTTP/1.1\r\ntransfer-encoding: chunked", 411, "send its content-length instead"),
         ("POST /tick HTTP/1.1\r\ncontent-length: -1", 413, "the body has -1 bytes, where 1048576 are read at most"),
         ("DELETE /tick HTTP/1.1", 501, "Unsupported method ('DELETE')"),
+        ("GET http://[ HTTP/1.1", 404, "nothing here answers GET 'http://['"),
         ("POST /tick HTTP/7", 400, "Bad request version ('HTTP/7')"),
         ("nonsense", 400, "Bad request syntax ('nonsense')"),
         ("GET /" + "x" * 70000 + " HTTP/1.1", 414, "URI Too Long"),
     ],
-    ids=["chunks", "no length", "method", "version", "no HTTP", "long"],
+    ids=["chunks", "no length", "method", "address", "version", "no HTTP", "long"],
 )
 def test_what_is_no_request_is_refused_in_json_as_well(server: DataServer, head: str, status: int, said: str) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as pod:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from threading import Condition
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import numpy as np
 
@@ -61,11 +61,11 @@ class Request:
     @property
     def path(self) -> str:
         """Without what is asked of it."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0]
 
     def query(self, name: str) -> str:
         """One value of the query; empty where it is not there."""
-        return parse_qs(urlsplit(self.target).query).get(name, [""])[0]
+        return parse_qs(self.target.partition("?")[2]).get(name, [""])[0]
 
     def json(self) -> object:
         """The body."""
