@@ -1,0 +1,246 @@
+"""Runs of lab 02 without HTTP: turns, pace, drills, the ledger, and the bounds of what pods can make grow."""
+
+import math
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ddp_runs
+from ddp_data import parameters
+from ddp_runs import Caller, Ledger, Run, Runs
+from ddp_spec import KINDS, Refused, RunSpec
+from tests.labs.service_02_ddp import CALLER, JOB, SPEC, data_of, run
+
+OTHER = Caller(ip="10.0.0.2", uid="uid-0", rank=0, attempt=0)
+
+
+def drilled(kind: str, **more: Any) -> Run:
+    return run(drills=[{"rank": 1, "kind": kind, **more}])
+
+
+def read(of: Run, step: int, now: float, caller: Caller = CALLER) -> None:
+    assert of.batch_wait(caller, step, now) == 0
+    of.batch(caller, now, epoch=0, step=step, micro=0, rows=np.array([0]))
+
+
+def join(of: Run, caller: Caller = CALLER) -> dict[str, Any]:
+    return of.join(caller, 0.0, "a ticket", node="gpu-1", pid=7, world=2)
+
+
+def bring(of: Run, step: int | None, raw: bytes, caller: Caller = CALLER) -> str:
+    digest = sha256(raw).hexdigest()
+    of.bring(caller, 0.0, step, raw, digest)
+    return digest
+
+
+def test_without_turns_and_pace_nothing_waits() -> None:
+    found = run()
+    assert [found.batch_wait(CALLER, step, 0.0) for step in (0, 9)] == [0, 0]
+
+
+def test_a_step_waits_for_its_turn() -> None:
+    found = run(until=4)
+    assert [found.batch_wait(CALLER, step, 0.0) for step in (3, 4)] == [0, math.inf]
+    found.until = 5
+    assert found.batch_wait(CALLER, 4, 0.0) == 0
+    found.until = None
+    assert found.batch_wait(CALLER, 9, 0.0) == 0
+
+
+def test_no_step_begins_sooner_after_another_than_the_pace() -> None:
+    found = run(pace_seconds=2)
+    read(found, 0, 10.0)
+    assert found.batch_wait(OTHER, 0, 10.5) == 0  # the same step, another rank
+    assert found.batch_wait(CALLER, 1, 10.5) == 1.5
+    read(found, 1, 12.0)
+    assert found.batch_wait(OTHER, 0, 12.1) == 0  # one that lags behind holds nobody up
+    assert found.batch_wait(OTHER, 2, 13.0) == 1.0
+
+
+def test_the_pace_holds_for_steps_that_are_done_again() -> None:
+    found = run(pace_seconds=2)
+    read(found, 0, 10.0)
+    read(found, 1, 12.0)
+    join(found)
+    assert found.batch_wait(CALLER, 0, 12.5) == 1.5
+
+
+def test_a_healthy_rank_is_told_the_job() -> None:
+    shapes = [(name, tuple(shape)) for name, shape in parameters(6, [5, 4], 3)]
+    assert join(drilled("unused"), OTHER) == {
+        **JOB,
+        "hidden": (5, 4),
+        "run": "proof",
+        "ticket": "a ticket",
+        "extra": None,
+        "parameters": tuple(shapes),
+        "environment": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("drill", "told"),
+    [
+        ({"kind": "model_order"}, {"hidden": (4, 5)}),
+        ({"kind": "unused"}, {"extra": [3, 3]}),
+        ({"kind": "wrong_rank"}, {"environment": {"RANK": "0"}}),
+        ({"kind": "short_timeout", "seconds": 0.5}, {"timeout_seconds": 0.5}),
+        ({"kind": "rendezvous"}, {"environment": {"MASTER_ADDR": "proof-0.proof-workers"}}),
+        ({"kind": "hang"}, {}),
+        ({"kind": "loader"}, {}),
+        ({"kind": "slow", "seconds": 1}, {}),
+    ],
+    ids=lambda value: value.get("kind", ""),
+)
+def test_a_drilled_rank_is_told_its_fault_and_not_its_name(drill: dict[str, Any], told: dict[str, Any]) -> None:
+    found = run(drills=[{"rank": 1, **drill}])
+    assert join(found) == {**join(run()), **told}
+    assert not any(kind in str(join(found)) for kind in KINDS)
+    assert join(found, OTHER) == join(run(), OTHER)
+
+
+def test_a_wrong_rank_in_a_world_of_one_is_none_of_it() -> None:
+    found = run(drills=[{"rank": 0, "kind": "wrong_rank"}])
+    assert found.join(OTHER, 0.0, "", node="n", pid=1, world=1)["environment"] == {"RANK": "1"}
+
+
+def test_a_rank_gets_weights_of_its_own_shapes() -> None:
+    healthy = run().first_weights(1)
+    assert len(healthy) == run().job.weights_bytes == 8 * (6 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3)
+    assert len(drilled("model_order").first_weights(1)) == 8 * (6 * 4 + 4 + 4 * 5 + 5 + 5 * 3 + 3)
+    assert drilled("unused").first_weights(1)[: len(healthy)] == healthy
+    assert len(drilled("unused").first_weights(1)) == len(healthy) + 8 * (3 * 3 + 3)
+    assert drilled("unused").first_weights(0) == healthy
+
+
+def test_a_hang_answers_no_tick_from_its_step_on() -> None:
+    found = drilled("hang", step=3)
+    assert [found.tick(CALLER, 0.0, step) for step in (2, 3, 4)] == [0, math.inf, math.inf]
+    assert found.tick(OTHER, 0.0, 3) == 0
+    assert found.batch_wait(CALLER, 3, 0.0) == 0
+    assert [each["step"] for each in found.ledger.events] == [2, 3, 4, 3]
+
+
+def test_a_slow_rank_waits_at_each_tick_from_its_step_on() -> None:
+    found = drilled("slow", step=3, seconds=0.5)
+    assert [found.tick(CALLER, 0.0, step) for step in (2, 3, 4)] == [0, 0.5, 0.5]
+    assert found.tick(OTHER, 0.0, 3) == 0
+
+
+def test_a_loader_gets_no_batch_from_its_step_on() -> None:
+    found = drilled("loader", step=3)
+    assert [found.batch_wait(CALLER, step, 0.0) for step in (2, 3, 4)] == [0, math.inf, math.inf]
+    assert found.batch_wait(OTHER, 3, 0.0) == 0
+    assert found.tick(CALLER, 0.0, 3) == 0
+
+
+def test_the_ledger_says_who_read_what_when() -> None:
+    found = run()
+    size = found.batch(CALLER, 5.5, epoch=1, step=7, micro=1, rows=np.array([49, 0]))
+    assert size == 2 * (6 + 3) * 8
+    assert found.ledger.page(0) == [
+        {
+            "n": 0,
+            "t": 5.5,
+            "kind": "batch",
+            "ip": "10.0.0.1",
+            "uid": "uid-1",
+            "rank": 1,
+            "attempt": 0,
+            "epoch": 1,
+            "step": 7,
+            "micro": 1,
+            "indices": [49, 0],
+            "sent": 144,
+        }
+    ]
+
+
+def test_a_page_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ddp_runs, "PAGE", 2)
+    found = run()
+    for step in range(5):
+        found.tick(CALLER, 0.0, step)
+    assert [[each["n"] for each in found.ledger.page(since)] for since in (0, 2, 4, 5)] == [[0, 1], [2, 3], [4], []]
+
+
+def test_a_full_ledger_refuses_and_stays_readable() -> None:
+    ledger = Ledger(room=2500)
+    ledger.add(0.0, CALLER, "tick", step=0)
+    with pytest.raises(Refused) as refused:
+        ledger.add(0.0, CALLER, "introduce", more_bytes=501)
+    assert (refused.value.status, refused.value.why) == (
+        507,
+        "the ledger of this run is full after 1 events; ask for less",
+    )
+    ledger.add(0.0, CALLER, "tick", step=1)
+    assert [each["step"] for each in ledger.page(0)] == [0, 1]
+
+
+def test_a_batch_that_the_ledger_has_no_room_for_is_not_handed_out() -> None:
+    found = run(pace_seconds=1)
+    found.ledger.room = 1003
+    with pytest.raises(Refused, match="full after 0 events"):
+        found.batch(CALLER, 0.0, epoch=0, step=0, micro=0, rows=np.array([0]))
+    assert (found.begun, found.ledger.events) == (set(), [])
+
+
+def test_refusals_beyond_their_bound_are_only_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ddp_runs, "REFUSALS", 2)
+    ledger = Ledger(room=1000)
+    for number in range(5):
+        ledger.refuse(0.0, "10.0.0.1", None, "GET /x" * 100, f"{number}" * 1000)
+    ledger.add(0.0, CALLER, "tick", step=0)  # they take no room from what is served
+    assert [(each["kind"], each["uid"]) for each in ledger.page(0)] == [
+        ("refused", None),
+        ("refused", None),
+        ("tick", "uid-1"),
+    ]
+    assert (ledger.unlisted, len(ledger.events[0]["what"]), len(ledger.events[0]["why"])) == (3, 200, 400)
+
+
+def test_weights_are_kept_by_rank_and_step() -> None:
+    found = run(weights_at=[4])
+    size = found.job.weights_bytes
+    digest = bring(found, 4, bytes(size))
+    assert bring(found, 4, bytes(size), OTHER) == digest
+    end = bring(found, None, b"\1" * size)
+    assert [found.weights(rank, 4) for rank in (0, 1)] == [bytes(size)] * 2
+    assert found.weights(1, "finish") == b"\1" * size
+    assert set(found.kept) == {digest, end}
+    kinds = [(each["kind"], each["rank"], each.get("step"), each["digest"]) for each in found.ledger.events]
+    assert kinds == [("weights", 1, 4, digest), ("weights", 0, 4, digest), ("finish", 1, None, end)]
+
+
+def test_weights_that_nobody_brought_last_are_let_go() -> None:
+    found = run(weights_at=[4])
+    size = found.job.weights_bytes
+    bring(found, 4, bytes(size))
+    digest = bring(found, 4, b"\1" * size)
+    assert set(found.kept) == {digest}
+
+
+def test_weights_beyond_the_bound_are_noted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(weights_at=[4])
+    size = found.job.weights_bytes
+    monkeypatch.setattr(ddp_runs, "KEPT_BYTES", size)
+    bring(found, 4, bytes(size))
+    digest = bring(found, None, b"\1" * size)
+    assert found.ledger.events[-1]["digest"] == digest
+    with pytest.raises(Refused) as refused:
+        found.weights(1, "finish")
+    assert refused.value.why == f"the weights {digest} were not kept: {size} bytes of a run are, at most"
+
+
+def test_runs_have_a_bound_and_share_equal_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ddp_runs, "RUNS", 2)
+    runs, spec = Runs(lambda: ""), RunSpec.read(SPEC)
+    runs.add("one", spec, runs.data_for(spec))
+    assert runs.data_for(RunSpec.read({**SPEC, "weights_seed": 9})) is runs.find("one").data
+    assert runs.data_for(RunSpec.read({**SPEC, "data_seed": 9})) is not runs.find("one").data
+    runs.add("other", spec, data_of(spec.job, 3))
+    with pytest.raises(Refused) as refused:
+        runs.add("third", spec, data_of(spec.job, 3))
+    assert refused.value.why == "there are 2 runs, and no more fit; start the service anew"
