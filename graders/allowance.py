@@ -74,6 +74,40 @@ def surge(replicas: int, most: object, what: str) -> int:
     raise SubmissionError(f"{what} is {most!r}, where a number of pods or a percentage such as 25% belongs; correct it")
 
 
+def at(values: Mapping[str, Any], *path: str) -> object:
+    """What values say there; None where they say nothing."""
+    found: object = values
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def number(values: Mapping[str, Any], *path: str) -> float:
+    """The number that values say there; raises SubmissionError for anything else."""
+    found = at(values, *path)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise SubmissionError(f"{'.'.join(path)} is {found!r}, where a number belongs; correct it")
+    return float(found)
+
+
+def says(values: Mapping[str, Any], *path: str) -> bool:
+    """Whether values say something there, be it that there is nothing."""
+    found: object = values
+    for key in path:
+        if not isinstance(found, Mapping):
+            return True
+        if key not in found:
+            return False
+        found = found[key]
+    return True
+
+
+def most(values: Mapping[str, Any], resource: str) -> float:
+    """The larger one of request and limit of a container's resource; 0 where there is neither."""
+    asked = {f"resources.{kind}.{resource}": at(values, "resources", kind, resource) for kind in ("requests", "limits")}
+    return max((quantity(value, what) for what, value in asked.items() if value is not None), default=0.0)
+
+
 def _leaves(values: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
     for key, value in values.items():
         path = (*above, str(key))

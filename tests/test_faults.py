@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from clusters.process import CommandFailed, run
+from graders.budget import judge_budget
 from graders.gates.proof import Case, Cheat, read_proof
 from graders.lab import Lab
 from graders.rubric import Finding
 from graders.submission import parse_values, read_submission
 from vllm_lab import start
 from vllm_lab.sides import chart_values
-from vllm_lab.start_facts import judge_budget
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

@@ -72,6 +72,7 @@ LAYERS = (
         "next_steps",
         "beside",
         "judging",
+        "budget",
     ),
     (
         "report",

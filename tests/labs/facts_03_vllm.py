@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from graders.bounds import Disagreement
+from graders.budget import Budget, Used
 from graders.diagnosis import Figures
 from graders.judging import Facts
 from graders.lab import Lab
@@ -17,7 +18,7 @@ from vllm_lab.counters_facts import Counters, Edges
 from vllm_lab.loads import Alone, Answered, Load
 from vllm_lab.objective_facts import HighestLoad, ServiceLevel
 from vllm_lab.performance_facts import Streams, Throughput
-from vllm_lab.start_facts import Budget, Start, Used
+from vllm_lab.start_facts import Start
 
 LAB = Lab.load(Path(__file__).resolve().parents[2] / "labs/03_vllm")
 CALM = Figures(

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from graders.budget import Used
 from graders.judging import Facts
 from graders.stats import Outcome
 from tests.labs.facts_03_vllm import (
@@ -24,7 +25,6 @@ from tests.labs.facts_03_vllm import (
 )
 from vllm_lab.counters_facts import Edges
 from vllm_lab.gpu import GpuSeen
-from vllm_lab.start_facts import Used
 
 
 def but(check: str, **changes: Any) -> Facts:
@@ -53,7 +53,7 @@ FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
         "resources_within_budget",
         but(
             "resources_within_budget",
-            uses=(Used("replicas", 0.0, "budget_replicas"), Used("MiB of KV cache", 0.0, "budget_kv_mib")),
+            uses=(Used("replicas", 0.0, "budget_replicas", least=1.0), Used("MiB of KV cache", 0.0, "budget_kv_mib")),
         ),
         "failed",
         "too_little",

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graders.budget import Used
 from graders.check import Check, LabRun
 from graders.judging import Facts, load
 from graders.lab import Lab
@@ -22,7 +23,7 @@ from graders.variants import Variant, WrongVariant, applied
 from tests.graders.verdicts import NOON, header_of
 from tests.labs.facts_03_vllm import FACTS, LAB
 from tests.labs.shortfalls_03_vllm import FAILURES
-from vllm_lab.start_facts import Start, Used
+from vllm_lab.start_facts import Start
 
 OF_L3 = "a GPU that hardly works"
 WAYS = {

@@ -4,6 +4,7 @@ Place: `graders.judging` loads it, to grade and to re-score; what each part mean
 that measuring asks for, and that is neither judged by nor named as effort here, is a condition of what was claimed.
 """
 
+from graders import budget
 from graders.judging import Judge, Judges
 from vllm_lab import availability_facts as availability
 from vllm_lab import caches_facts as caches
@@ -13,7 +14,7 @@ from vllm_lab import performance_facts as performance
 from vllm_lab import start_facts as start
 
 JUDGES: Judges = {
-    "resources_within_budget": Judge("03_vllm/budget/v1", start.Budget, start.judge_budget),
+    "resources_within_budget": Judge("03_vllm/budget/v1", budget.Budget, budget.judge_budget),
     "server_comes_up": Judge("03_vllm/start/v1", start.Start, start.judge_start),
     "streams_are_correct": Judge(
         "03_vllm/streams/v1",

@@ -7,9 +7,8 @@ names; everything else is the lab's, so that both sides serve the same model fro
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graders.allowance import layered, quantity, surge
-from graders.errors import SubmissionError
-from vllm_lab.start_facts import Used
+from graders.allowance import at, layered, most, number, surge
+from graders.budget import Used, memory
 
 MODEL = "gpulab-tiny"
 PORT = 8000
@@ -48,7 +47,7 @@ FREE = (
     ("termination",),
     ("rollout",),
 )
-MEBI, GIBI = 2.0**20, 2.0**30
+MEBI = 2.0**20
 
 
 def chart_values(
@@ -73,60 +72,22 @@ def uses(own: Mapping[str, Any], joined: Mapping[str, Any]) -> tuple[Used, ...]:
         own: its values.
         joined: all values of its side.
     """
-    replicas = _number(joined, "replicaCount")
-    pods = replicas + surge(round(replicas), _at(joined, "rollout", "maxSurge"), "rollout.maxSurge")
-    limited = _says(own, "resources", "limits", "memory")
-    # Null takes the limit away that who says nothing gets.
-    endless = limited and _at(joined, "resources", "limits", "memory") is None
-    memory = None if endless else _most(joined if limited else own, "memory") / GIBI
+    replicas = number(joined, "replicaCount")
+    pods = replicas + surge(round(replicas), at(joined, "rollout", "maxSurge"), "rollout.maxSurge")
     found = [
-        Used("replicas", replicas, "budget_replicas"),
+        Used("replicas", replicas, "budget_replicas", least=1),
         Used("pods during an upgrade", pods, "budget_pods"),
-        Used("threads of the engine", _number(joined, "cpu", "threads"), "budget_threads"),
-        Used("GiB of memory a pod", memory, "budget_memory_gib", not limited),
-        Used("cores a pod", _most(joined, "cpu"), "budget_cores"),
+        Used("threads of the engine", number(joined, "cpu", "threads"), "budget_threads"),
+        memory(own, joined, "budget_memory_gib"),
+        Used("cores a pod", most(joined, "cpu"), "budget_cores"),
     ]
-    if _at(joined, "cpu", "enabled"):
+    if at(joined, "cpu", "enabled"):
         # Without it vLLM takes most of the machine's memory; on a GPU it takes a share of the GPU's.
-        asked = _at(joined, "engine", "kvCacheMemoryBytes")
-        cache = None if asked is None else _number(joined, "engine", "kvCacheMemoryBytes") / MEBI
+        asked = at(joined, "engine", "kvCacheMemoryBytes")
+        cache = None if asked is None else number(joined, "engine", "kvCacheMemoryBytes") / MEBI
         found.append(Used("MiB of KV cache", cache, "budget_kv_mib"))
     else:
-        share = 0.9 if _at(joined, "engine", "gpuMemoryUtilization") is None else None
-        used = share or _number(joined, "engine", "gpuMemoryUtilization")
+        share = 0.9 if at(joined, "engine", "gpuMemoryUtilization") is None else None
+        used = share or number(joined, "engine", "gpuMemoryUtilization")
         found.append(Used("of a GPU's memory", used, "budget_gpu_memory"))
     return tuple(found)
-
-
-def _most(values: Mapping[str, Any], resource: str) -> float:
-    """The larger one of request and limit; 0 where there is neither."""
-    asked = {
-        f"resources.{kind}.{resource}": _at(values, "resources", kind, resource) for kind in ("requests", "limits")
-    }
-    return max((quantity(value, what) for what, value in asked.items() if value is not None), default=0.0)
-
-
-def _says(values: Mapping[str, Any], *path: str) -> bool:
-    """Whether values say something there, be it that there is nothing."""
-    found: object = values
-    for key in path:
-        if not isinstance(found, Mapping):
-            return True
-        if key not in found:
-            return False
-        found = found[key]
-    return True
-
-
-def _number(values: Mapping[str, Any], *path: str) -> float:
-    found = _at(values, *path)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise SubmissionError(f"{'.'.join(path)} is {found!r}, where a number belongs; correct it")
-    return float(found)
-
-
-def _at(values: Mapping[str, Any], *path: str) -> object:
-    found: object = values
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found

@@ -1,17 +1,18 @@
 """Before anything is measured: what a submission may set and use, and whether its server comes up.
 
-Place: test_vllm.py measures with these, one function a check; what they return is judged in `start_facts`. Limits: the
-first reads values, and needs no cluster but for its level.
+Place: test_vllm.py measures with these, one function a check; what they return is judged in `graders.budget` and
+`start_facts`. Limits: the first reads values, and needs no cluster but for its level.
 """
 
 from typing import Any
 
 from clusters.api import Progress
 from graders.allowance import strangers
+from graders.budget import Budget
 from graders.errors import SubmissionError
 from vllm_lab.bench import Bench, within
 from vllm_lab.sides import FIXED, FREE, uses
-from vllm_lab.start_facts import Budget, Start
+from vllm_lab.start_facts import Start
 
 
 def budget(own: dict[str, Any], joined: dict[str, Any]) -> Budget:
