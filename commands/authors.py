@@ -5,6 +5,7 @@ Place: `gpulab.py` adds these to its parser. Limits: what a gate asks is in grad
 """
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from clusters.api import SpecError
 from clusters.progress import Display
 from commands import repeat
 from commands.places import LABS, PROOFS, RESULTS, ROOT, Commands, add_cluster_flags, add_command
+from graders.errors import GraderError
 from graders.gates import matrix
 from graders.gates.gate import Gate
 from graders.gates.gradings import Grade, Gradings, duration, folder_digest
@@ -32,6 +34,10 @@ from graders.rubric import Verdict
 SKELETON = Path(__file__).parent / "skeleton"
 
 
+class FolderTaken(GraderError):
+    """What is to be written would be mixed with what is there."""
+
+
 def add(commands: Commands) -> None:
     """Adds them."""
     new = add_command(commands, "new-lab", run_new_lab, "write a small lab that is proven, to be made into another")
@@ -40,7 +46,11 @@ def add(commands: Commands) -> None:
         commands, "verify", run_verify, "prove a lab: its files agree, its reference passes, each fault is named"
     )
     verify.add_argument("lab")
-    verify.add_argument("--structure", action="store_true", help="only what needs no cluster: seconds")
+    instead = verify.add_mutually_exclusive_group()
+    instead.add_argument("--structure", action="store_true", help="only what needs no cluster: seconds")
+    instead.add_argument(
+        "--write-out", nargs=2, metavar=("NAME", "DIR"), help="only write what NAME hands in into a new folder DIR"
+    )
     verify.add_argument("--runs", type=_runs, default=1, metavar="N", help="grade the reference N times (default: 1)")
     verify.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="grade reference, starter, or this fault or cheat"
@@ -64,8 +74,30 @@ def run_new_lab(options: argparse.Namespace) -> int:
 def run_verify(options: argparse.Namespace) -> int:
     """Proves a lab of the project."""
     lab = Lab.find(LABS, options.lab)
+    proof = read_proof(lab, PROOFS)
+    if options.write_out:
+        name, place = options.write_out
+        return write_out(proof, name, Path(place))
     folder = (options.out or RESULTS / "verify" / lab.name).absolute()
-    return verify(read_proof(lab, PROOFS), folder, grader(lab, options), options)
+    return verify(proof, folder, grader(lab, options), options)
+
+
+def write_out(proof: Proof, name: str, place: Path) -> int:
+    """Writes what a case hands in into a folder, to be looked at, and says how.
+
+    Raises:
+        FolderTaken: the folder is there already.
+        UnknownCase: there is no such case.
+    """
+    case = proof.case(name)
+    if place.exists():
+        raise FolderTaken(f"asked to write the {case.label} into {place}, which is there already; name a new folder")
+    case.write(place)
+    (reference,) = proof.of("reference")
+    print(f"The {case.label} of {proof.lab.name} is in {place}.")
+    print(f"What it changes: diff -r {shlex.quote(str(reference.folder))} {shlex.quote(str(place))}")
+    print(f"What it comes to: gpulab grade {proof.lab.name} --submission {shlex.quote(str(place))}")
+    return 0
 
 
 def verify(proof: Proof, folder: Path, grade: Grade, options: argparse.Namespace) -> int:

@@ -28,13 +28,18 @@ STATUSES = {
 }
 
 
-def test_the_tables_it_shows_are_such() -> None:
-    fault, cheat = (msgspec.toml.decode(text) for text in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL))
-    shown: list[tuple[Any, type]] = [(fault["probe_on_the_wrong_path"], Fault), (cheat["another_server"], Cheat)]
+def test_the_tables_it_shows_are_such(tmp_path: Path) -> None:
+    fault, lines, cheat = (msgspec.toml.decode(text) for text in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL))
+    shown: list[tuple[Any, type]] = [(fault["too_many_replicas"], Fault), (cheat["another_server"], Cheat)]
     for table, form in shown:
         assert isinstance(msgspec.convert(table, form), form)
-    assert set(fault["probe_on_the_wrong_path"]) == set(Fault.__struct_fields__)
-    assert {*cheat["another_server"], "on"} == set(Cheat.__struct_fields__)
+    assert set(fault["too_many_replicas"]) == set(Fault.__struct_fields__)
+    assert {*cheat["another_server"], "on", "edits"} == set(Cheat.__struct_fields__)
+    made = SmallLab(tmp_path).proof.of("fault")
+    assert [list(msgspec.to_builtins(case.expected.edits)) for case in made if case.expected] == [
+        fault["too_many_replicas"]["edits"],
+        lines["probe_on_the_wrong_path"]["edits"],
+    ]
 
 
 def test_it_names_every_gate_and_every_place(tmp_path: Path) -> None:

@@ -3,18 +3,19 @@
 Place: `gpulab verify` hands in how a submission is graded; tests hand in a function. Limits: one at a time. The verdict
 is kept of a grading that came to what it must, and of another all that its run wrote, to be looked at.
 
-    <folder>/fault-<name>-<run>/verdict.json, kept.json, grade.log (and the run's folder)
+    <folder>/fault-<name>-<run>/verdict.json, kept.json, grade.log (and submission/ and the run's folder)
 """
 
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import median
 
 import msgspec
 
-from graders.errors import GraderError, HarnessError
+from graders.errors import HarnessError
+from graders.gates.edits import contents
 from graders.gates.measured import Graded, mistakes
 from graders.gates.proof import Case, Proof
 from graders.record import pretty, write_whole
@@ -24,7 +25,7 @@ from graders.submission import digest
 VERDICT, KEPT = "verdict.json", "kept.json"
 
 Grade = Callable[[Path, Path], Verdict]
-"""Grades the submission in a folder, and writes what it leaves behind in another, which is empty."""
+"""Grades the submission in a folder, and writes what it leaves behind in another, which holds nothing but the first."""
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -58,10 +59,6 @@ class Step(msgspec.Struct, frozen=True):
         return f"{self.case.label}{again}: grading {self.number} of {self.count}, {foretold(self.seconds, self.rest)}"
 
 
-class UnknownCase(GraderError):
-    """A lab has no case of that name."""
-
-
 class Gradings:
     """The gradings of one proof.
 
@@ -88,15 +85,12 @@ class Gradings:
         Raises:
             UnknownCase: there is none of a name.
         """
-        names = [case.name for case in self._proof.cases]
-        for name in only:
-            if name not in names:
-                raise UnknownCase(f"{self._proof.lab.name} has no case {name!r}; its cases are: {', '.join(names)}")
+        known = {self._proof.case(name).name for name in only}
         return [
             (case, run)
             for case in self._proof.cases
             for run in range(1, (runs if case.kind == "reference" else 1) + 1)
-            if not only or case.name in only or (resume and self.kept(case, run))
+            if not only or case.name in known or (resume and self.kept(case, run))
         ]
 
     def run(self, due: Sequence[tuple[Case, int]], *, resume: bool, before: Callable[[Step], None]) -> Iterator[Graded]:
@@ -131,7 +125,7 @@ class Gradings:
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
             try:
-                verdict = self._grade(case.folder, place)
+                verdict = self._grade(case.submission(place / "submission"), place)
             except BaseException:
                 shutil.rmtree(place, ignore_errors=True)  # half a grading proves nothing
                 raise
@@ -164,7 +158,7 @@ class Gradings:
         return self._folder / f"{case.label.replace(' ', '-')}-{run}"
 
     def _stamp(self, case: Case) -> Stamp:
-        return Stamp(folder_digest(case.folder), self._lab, self._harness)
+        return Stamp(digest(case.files()), self._lab, self._harness)
 
     def _read(self, place: Path) -> Kept | None:
         try:
@@ -192,10 +186,6 @@ def folder_digest(*folders: Path, without: Sequence[str] = ("README.md",)) -> st
     """SHA-256 over the names and contents of all files in some folders, but for documents and Python's bytecode."""
     whole = hashlib.sha256()
     for folder in folders:
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file() and path.name not in without and "__pycache__" not in path.parts
-        }
+        files = {name: content for name, content in contents(folder).items() if PurePosixPath(name).name not in without}
         whole.update(f"{folder.name}\0{digest(files)}\0".encode())
     return whole.hexdigest()

@@ -7,6 +7,8 @@ is `measured`'s, and what cluster.yaml says is handed in by those who know clust
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from graders.errors import HarnessError, SubmissionError
@@ -125,12 +127,14 @@ def _files(proof: Proof) -> Gate:
     mistakes: list[str] = []
     seen: dict[str, Case] = {}
     for case in proof.cases:
-        try:
-            digest = read_submission(case.folder, proof.lab).digest
-        except SubmissionError as error:
-            if case.kind != "cheat":  # one may be what no submission can be
-                mistakes.append(f"the {case.label} cannot be graded: {error}")
-            continue
+        with TemporaryDirectory(prefix="gpulab-verify-") as place:
+            try:
+                digest = read_submission(case.submission(Path(place)), proof.lab).digest
+            except SubmissionError as error:
+                if case.kind != "cheat":  # one may be what no submission can be
+                    said = str(error).replace(place, str(case.folder))
+                    mistakes.append(f"the {case.label} cannot be graded: {said}")
+                continue
         if other := seen.get(digest):
             mistakes.append(f"the {case.label} is the same as the {other.label}, so it proves nothing; change it")
         seen.setdefault(digest, case)

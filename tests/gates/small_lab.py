@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from commands.authors import SKELETON, structural_gates
+from graders.gates.edits import contents
 from graders.gates.gate import Gate
 from graders.gates.measured import Graded
 from graders.gates.proof import Proof, read_proof
@@ -49,6 +50,10 @@ class SmallLab:
         text = path.read_text()
         assert before in text
         path.write_text(text.replace(before, after))
+
+    def name_of(self, submission: Path) -> str:
+        """The case that hands in what is in a folder."""
+        return next(case.name for case in self.proof.cases if case.files() == contents(submission))
 
     def gates(self) -> list[Gate]:
         return structural_gates(self.proof)

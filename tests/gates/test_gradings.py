@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from graders.gates.gradings import Gradings, Step, UnknownCase, duration, folder_digest
+from graders.gates.gradings import Gradings, Step, duration, folder_digest
 from graders.gates.measured import Graded
+from graders.gates.proof import UnknownCase
 from graders.rubric import CheckResult, Verdict
 from tests.gates.small_lab import FAULTS, PASSED, READY, SKIPPED, SmallLab, as_due, ended
 
@@ -28,8 +29,8 @@ class Grader:
         self.broken: BaseException | None = None
 
     def __call__(self, submission: Path, place: Path) -> Verdict:
-        name = next(case.name for case in self.small.proof.cases if case.folder == submission)
-        assert list(place.iterdir()) == []
+        name = self.small.name_of(submission)
+        assert [path for path in place.iterdir() if path != submission] == []
         self.asked.append(name)
         (place / "50_small" / "run").mkdir(parents=True)
         (place / "grade.log").write_text("what it printed\n")
@@ -135,14 +136,39 @@ def test_what_was_interrupted_goes_on_where_it_was(grader: Grader) -> None:
 
 def test_what_changed_is_graded_again(grader: Grader) -> None:
     grader.run()
-    grader.small.change("tests/faults/50_small/too_many_replicas/values.yaml", "9", "8")
+    grader.small.change(FAULTS, "replicaCount: 9", "replicaCount: 8")
     grader.run(resume=True)
     assert grader.asked == ["too_many_replicas"]
+
+    grader.small.change("tests/cheats/50_small/another_server/values.yaml", "busybox", "nginx")
+    grader.run(resume=True)
+    assert grader.asked == ["another_server"]
 
     grader.run(resume=True, lab="another")
     assert grader.asked == ALL
     grader.run(resume=True, lab="another", harness="2")
     assert grader.asked == ALL
+
+
+def test_what_is_made_of_the_reference_is_graded_again_when_that_changed(grader: Grader) -> None:
+    grader.run()
+    reference = grader.small.solution / "values.yaml"
+    reference.write_text(f"# Two of them.\n{reference.read_text()}")
+    grader.run(resume=True)
+
+    assert grader.asked == ["reference", "too_many_replicas", "probe_on_the_wrong_path"]
+
+
+def test_a_case_of_edits_is_written_out_and_kept_where_it_went_wrong(grader: Grader) -> None:
+    grader.told["probe_on_the_wrong_path"] = [(PASSED, PASSED)]
+    grader.run("too_many_replicas", "probe_on_the_wrong_path")
+
+    assert grader.kept() == {
+        "fault-probe_on_the_wrong_path-1": ["50_small", "grade.log", "kept.json", "submission", "verdict.json"],
+        "fault-too_many_replicas-1": ["grade.log", "kept.json", "verdict.json"],
+    }
+    written = grader.small.root / "results/fault-probe_on_the_wrong_path-1/submission/values.yaml"
+    assert written.read_text() == "replicaCount: 2\nreadiness:\n  path: /healthz\n"
 
 
 def test_a_table_that_changed_is_held_against_the_kept_verdict(grader: Grader) -> None:

@@ -124,9 +124,9 @@ PLANTED: list[tuple[str, str, str, str, list[str]]] = [
     ),
     (
         "submissions",
-        "tests/faults/50_small/too_many_replicas/values.yaml",
-        "replicaCount: 9",
-        "replicaCount: 2",
+        FAULTS,
+        'new = "replicaCount: 9"',
+        'new = "replicaCount: 2"',
         [
             "the fault too_many_replicas is the same as the reference, so it proves nothing; change it",
         ],
@@ -166,14 +166,24 @@ PLANTED: list[tuple[str, str, str, str, list[str]]] = [
     ),
     (
         "proof",
+        CHEATS,
+        "[another_server]",
+        "[other_server]",
+        [
+            "the cheat 'another_server' is in tests/cheats/50_small and not in its expected.toml; add a table "
+            "[another_server]",
+            "the cheat 'other_server' is in tests/cheats/50_small/expected.toml and has neither edits nor a folder "
+            "beside it; say what it changes, or put its files there",
+        ],
+    ),
+    (
+        "proof",
         FAULTS,
         "[too_many_replicas]",
-        "[too_few_replicas]",
+        '["nine/replicas"]',
         [
-            "the fault 'too_many_replicas' is in tests/faults/50_small and not in its expected.toml; add a table "
-            "[too_many_replicas]",
-            "the fault 'too_few_replicas' is in tests/faults/50_small/expected.toml and has no folder beside it; "
-            "put its files there",
+            "the fault 'nine/replicas' in tests/faults/50_small/expected.toml has no name for a folder; give it one, "
+            "as in four_workers",
             "no fault fails the check 'resources_within_budget', so nothing proves that it can fail; plant one "
             "that it must name",
         ],
@@ -185,7 +195,7 @@ PLANTED: list[tuple[str, str, str, str, list[str]]] = [
         "hint",
         [
             "tests/faults/50_small/expected.toml is not TOML: Expected '=' after a key in a key/value pair (at "
-            "line 10, column 5); correct it",
+            "line 12, column 7); correct it",
         ],
     ),
     (

@@ -9,8 +9,9 @@ import gpulab
 from commands import authors
 from commands.places import LABS, ROOT
 from commands.repeat import NotGraded
+from graders.gates.proof import UnknownCase
 from graders.gates.skeleton import LabRefused, new_lab
-from graders.lab import Lab
+from graders.lab import Lab, known_labs
 from graders.rubric import CheckResult, Verdict
 from tests.gates.small_lab import NAME, PASSED, SmallLab, as_due, ended
 from tests.test_layering import labs_know_graders_and_two_modules, starters_import_nothing_of_ours
@@ -34,8 +35,7 @@ def verify(small: SmallLab, *words: str, **told: tuple[CheckResult, CheckResult]
     results = {**as_due(small), **told}
 
     def grade(submission: Path, place: Path) -> Verdict:
-        name = next(case.name for case in small.proof.cases if case.folder == submission)
-        return small.verdict(*results[name])
+        return small.verdict(*results[small.name_of(submission)])
 
     return authors.verify(small.proof, small.root / "results", grade, options(*words))
 
@@ -138,6 +138,46 @@ def test_nothing_is_graded_before_the_structure_holds(small: SmallLab, capsys: p
     assert mistake in capsys.readouterr().out
 
 
+def test_a_case_is_written_out_to_be_looked_at(
+    small: SmallLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "a case"
+    assert authors.write_out(small.proof, "probe_on_the_wrong_path", place) == 0
+    assert capsys.readouterr().out == (
+        f"The fault probe_on_the_wrong_path of 50_small is in {place}.\n"
+        f"What it changes: diff -r {small.solution} '{place}'\n"
+        f"What it comes to: gpulab grade 50_small --submission '{place}'\n"
+    )
+    assert [path.name for path in place.iterdir()] == ["values.yaml"]
+    assert (place / "values.yaml").read_text() == "replicaCount: 2\nreadiness:\n  path: /healthz\n"
+
+    with pytest.raises(authors.FolderTaken) as caught:
+        authors.write_out(small.proof, "another_server", place)
+    assert str(caught.value) == (
+        f"asked to write the cheat another_server into {place}, which is there already; name a new folder"
+    )
+
+
+def test_a_case_that_cannot_be_made_is_none_and_says_where_that_is_told(small: SmallLab, tmp_path: Path) -> None:
+    small.change(f"tests/faults/{NAME}/expected.toml", "replicaCount: 9", "replicaCount: 2")
+    small.change(f"tests/faults/{NAME}/expected.toml", 'old = "replicaCount: 2"', 'old = "replicas: 2"')
+    with pytest.raises(UnknownCase) as caught:
+        authors.write_out(small.proof, "too_many_replicas", tmp_path / "case")
+    assert str(caught.value) == (
+        "50_small has no case 'too_many_replicas'; its cases are: reference, starter, probe_on_the_wrong_path, "
+        "another_server; others are wrong, which `gpulab verify 50_small --structure` tells"
+    )
+    assert not (tmp_path / "case").exists()
+
+
+def test_the_command_writes_a_case_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "case"
+    assert gpulab.main(["verify", "03_vllm", "--write-out", "batching_off", str(place)]) == 0
+    assert (place / "values.yaml").read_bytes() == (ROOT / "tests/faults/03_vllm/batching_off/values.yaml").read_bytes()
+    assert gpulab.main(["verify", "03_vllm", "--write-out", "batching_off", str(place)]) == 2
+    assert capsys.readouterr().err.endswith("which is there already; name a new folder\n")
+
+
 def test_ctrl_c_says_how_to_go_on(small: SmallLab, capsys: pytest.CaptureFixture[str]) -> None:
     def grade(submission: Path, place: Path) -> Verdict:
         if "starter" in submission.parts:
@@ -173,7 +213,8 @@ def test_a_grading_without_a_verdict_is_told_with_its_last_words(small: SmallLab
     with pytest.raises(NotGraded) as caught:
         authors.grader(small.lab, options())(small.solution, tmp_path)
     assert str(caught.value) == (
-        "`gpulab grade` left no run (exit status 2); it said: gpulab: there is no lab '50_small'; the labs are: 03_vllm"
+        "`gpulab grade` left no run (exit status 2); it said: gpulab: there is no lab '50_small'; the labs are: "
+        f"{', '.join(known_labs(LABS))}"
     )
 
 
@@ -235,7 +276,9 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path, capsys: pytest.Captu
 
 def test_an_unknown_lab_and_an_unknown_case_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpulab.main(["verify", "99_none"]) == 2
-    assert capsys.readouterr().err == "gpulab: there is no lab '99_none'; the labs are: 03_vllm\n"
+    assert capsys.readouterr().err == (
+        f"gpulab: there is no lab '99_none'; the labs are: {', '.join(known_labs(LABS))}\n"
+    )
     assert gpulab.main(["verify", "03_vllm", "--only", "none", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("gpulab: 03_vllm has no case 'none'; its cases are: reference, starter, ")
 
