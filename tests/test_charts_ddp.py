@@ -60,6 +60,7 @@ def test_ddp_tells_torchrun_nothing_where_values_say_nothing(helm: Path) -> None
         "DDP_SERVICE": "http://data:8080",
         "NODE_NAME": "spec.nodeName",
         "POD_UID": "metadata.uid",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "PYTHONPATH": "/lab",
         "PYTHONUNBUFFERED": "1",
     }
@@ -158,7 +159,7 @@ def test_the_data_service_runs_its_file_with_the_token_from_a_secret(helm: Path)
         "name": "CONTROL_TOKEN",
         "valueFrom": {"secretKeyRef": {"name": "release", "key": "token"}},
     }
-    assert container["readinessProbe"]["httpGet"] == {"path": "/health", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/control/health", "port": "http"}
     assert container["ports"] == [{"name": "http", "containerPort": 8080}]
     assert found["Service"]["spec"]["ports"] == [{"name": "http", "port": 8080, "targetPort": "http"}]
     assert found["Deployment"]["spec"]["replicas"] == 1

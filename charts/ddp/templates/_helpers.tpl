@@ -25,7 +25,10 @@
 {{- end }}
 
 {{- define "ddp.env" -}}
+{{- /* With torch 2.13 torchrun and its processes share a store otherwise, which keeps the addresses of those that died:
+       who starts again dials them, and no replaced pod is let in. */ -}}
 {{- $env := dict
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE" "1"
     "DDP_RUN" .Release.Name
     "DDP_SERVICE" "http://data:8080"
     "PYTHONPATH" "/lab"
