@@ -30,7 +30,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
 
 def test_an_unknown_lab_is_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    expected = "gpulab: there is no lab '99_none'; the labs are: 03_vllm\n"
+    expected = "gpulab: there is no lab '99_none'; the labs are: 02_ddp, 03_vllm\n"
     for command in ("grade 99_none", "start 99_none", "up --lab 99_none", "prepare --lab 99_none"):
         assert said(capsys, *command.split()) == (2, expected)
 

@@ -1,0 +1,46 @@
+"""What a ledger tells of a loss: who came back when, and the first step that had not been done before. Pure.
+
+Place: `recovery` follows a training with it, and makes a `Loss` of it. Limits: what was done before the first process
+joined anew counts as done before the loss, for a rank may report a step in the moment in which another is lost.
+"""
+
+from ddp_lab.events import Story
+from ddp_lab.recovery_facts import Loss, What
+
+
+def loss_of(story: Story, what: What, rank: int, at: float, *, world: int, saving: bool = False) -> Loss:
+    """The loss of a rank at a time of the service, and what came after it; `first` is None as long as nothing did.
+
+    Args:
+        story: of the training.
+        what: was lost.
+        rank: of it.
+        at: when.
+        world: how many ranks there are; a step is done when all of them have reported it.
+        saving: whether a checkpoint was being written.
+    """
+    joined = min((event.t for event in story.of("join") if event.t > at), default=None)
+    before = {event.step for event in story.of("report") if joined is None or event.t < joined}
+    last = max(before, default=-1)
+    introduced: dict[int, float] = {}
+    reported: dict[int, dict[int, float]] = {}
+    for event in story.events:
+        if joined is None or event.t < joined:
+            continue
+        if event.kind == "introduce":
+            introduced.setdefault(event.rank, event.t)
+        elif event.kind == "report":
+            reported.setdefault(event.step, {}).setdefault(event.rank, event.t)
+    whole = {step: max(times.values()) for step, times in reported.items() if len(times) >= world}
+    met = max(introduced.values()) if len(introduced) >= world else None
+    first = min((time for step, time in whole.items() if step > last), default=None)
+    return Loss(
+        what=what,
+        rank=rank,
+        step=last,
+        saving=saving,
+        joined=None if joined is None else joined - at,
+        met=None if met is None else met - at,
+        first=None if first is None else first - at,
+        again=sum(step <= last for step in reported),
+    )

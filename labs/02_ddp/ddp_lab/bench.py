@@ -1,0 +1,170 @@
+"""The data service and every training of one grading: what all checks of 02_ddp work with.
+
+Place: the fixture of test_ddp.py makes one `Bench` per run. Limits: trainings share the machine's processors, so those
+that are timed compute in turns; a training is a Helm release of the chart ddp, which is named as its run.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+import msgspec
+
+from clusters.api import Charts, Cluster, Progress
+from ddp_lab.control import Control
+from ddp_lab.events import Story
+from ddp_lab.runs import RunSpec
+from ddp_lab.sides import IMAGE
+from ddp_lab.trainers import Job, Trainers
+from graders.allowance import layered
+from graders.errors import InfrastructureError
+from graders.record import Record
+
+SEEDS = random.SystemRandom()
+"""Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
+SERVICE_SECONDS = 60.0
+PENDING_SECONDS = 30.0
+LIBRARY, YARDSTICK = "ddplab.py", "yardstick.py"
+
+
+class Bench:
+    """Starts trainings and follows them.
+
+    Args:
+        charts: Helm.
+        client: the official Kubernetes client.
+        cluster: which they run on.
+        record: where evidence is kept.
+        lab: the lab's folder.
+        values: of releases of the "submission" and of the "lab", but for their files.
+        script: the submission's train.py.
+    """
+
+    def __init__(
+        self,
+        charts: Charts,
+        client: kubernetes.client.ApiClient,
+        cluster: Cluster,
+        record: Record,
+        lab: Path,
+        values: Mapping[str, Mapping[str, Any]],
+        script: str,
+    ) -> None:
+        self._charts, self.cluster, self._record, self._lab = charts, cluster, record, lab
+        self._values, self._script = values, script
+        self._token = secrets.token_hex(16)
+        self.control = Control(client, charts.namespace, self._token)
+        self.trainers = Trainers(client, charts.namespace)
+        self.specs: dict[str, RunSpec] = {}
+        self._begun = False
+
+    def begin(self, progress: Progress) -> None:
+        """Starts the data service; once is enough.
+
+        Raises:
+            InfrastructureError: it does not come up.
+        """
+        if self._begun:
+            return
+        progress("starting the data service")
+        pods = self._lab / "pods"
+        files = {
+            path.name: path.read_text() for path in sorted(pods.glob("*.py")) if path.name not in (LIBRARY, YARDSTICK)
+        }
+        self._charts.install("data", "ddp-data", {"image": IMAGE, "files": files, "controlToken": self._token})
+        self.control.wait(SERVICE_SECONDS)
+        self._begun = True
+
+    def launch(self, run: str, spec: RunSpec, progress: Progress, *, changes: Mapping[str, Any] | None = None) -> None:
+        """Starts a training of the submission.
+
+        Args:
+            run: its name, which no other one has had.
+            spec: what its pods are told.
+            progress: told what is being done.
+            changes: values of this run that are not the submission's; mappings are joined.
+        """
+        self._install(run, spec, progress, self._script, layered(self._values["submission"], changes or {}))
+
+    def launch_own(self, run: str, spec: RunSpec, progress: Progress, *, ranks: int) -> None:
+        """Starts a training of the lab's own on so many ranks, which submissions are timed against."""
+        torchrun = {"nnodes": ranks, "rdzvBackend": "c10d", "rdzvEndpoint": True, "maxRestarts": 0}
+        values = layered(self._values["lab"], {"workers": ranks, "threads": 1, "torchrun": torchrun})
+        self._install(run, spec, progress, (self._lab / "pods" / YARDSTICK).read_text(), values)
+
+    def clear(self, progress: Progress) -> None:
+        """Ends every training that still has pods, whose devices and processors others need."""
+        for run in self.specs:
+            if self.trainers.of(run):
+                progress(f"ending the training {run}")
+                self.trainers.end(run)
+
+    def _install(self, run: str, spec: RunSpec, progress: Progress, script: str, values: Mapping[str, Any]) -> None:
+        self.begin(progress)
+        self.specs[run] = spec
+        self._record.write("training", run=run, spec=spec)
+        self.control.create(run, spec)
+        files = {"train.py": script, LIBRARY: (self._lab / "pods" / LIBRARY).read_text()}
+        progress(f"starting the training {run}")
+        self._charts.install(run, "ddp", layered(values, {"files": files}))
+
+    def wait_for_end(self, run: str, progress: Progress, *, seconds: float) -> tuple[Story, Job]:
+        """Follows a training until its Job has ended or time is up; `Job.ended` is None then.
+
+        Raises:
+            InfrastructureError: no node takes its pods, or their image is not there.
+        """
+        begun, shown = time.monotonic(), 0.0
+        while True:
+            job, story = self.trainers.job(run), self.control.story(run)
+            self.refuse_stuck(run, time.monotonic() - begun)
+            if job.ended or time.monotonic() - begun > seconds:
+                self.keep(run, story)
+                return story, job
+            if time.monotonic() - shown > 0.5:
+                shown = time.monotonic()
+                progress(self.describe(run, story))
+            time.sleep(0.2)
+
+    def follow(
+        self, run: str, done: Callable[[Story], bool], progress: Progress, *, seconds: float, every: float = 0.1
+    ) -> tuple[Story, bool]:
+        """Follows a training until its story is `done`, its Job has ended or time is up; the last says whether."""
+        begun, looked, ended = time.monotonic(), 0.0, False
+
+        def look() -> None:
+            nonlocal looked, ended
+            if time.monotonic() - looked > 1.0:
+                looked = time.monotonic()
+                self.refuse_stuck(run, time.monotonic() - begun)
+                ended = self.trainers.job(run).ended is not None
+                progress(self.describe(run, self.control.story(run)))
+
+        return self.control.follow(run, lambda story: ended or done(story), seconds=seconds, every=every, look=look)
+
+    def refuse_stuck(self, run: str, seconds: float) -> None:
+        """Raises InfrastructureError where a pod has found no node for long; notes who is there."""
+        waiting = [each.name for each in self.trainers.of(run) if not each.node and not each.leaving]
+        if waiting and seconds > PENDING_SECONDS:
+            raise InfrastructureError(f"no node takes {', '.join(waiting)} of {run} after {seconds:.0f} s")
+
+    def describe(self, run: str, story: Story) -> str:
+        """Where a training is, in a few words."""
+        done = max((event.step for event in story.of("report")), default=-1) + 1
+        pods = [f"{each.phase}{', leaving' if each.leaving else ''}" for each in self.trainers.of(run)]
+        return f"{run}: {done} of {self.specs[run].job.steps} steps, pods: {', '.join(pods) or 'none'}"
+
+    def keep(self, run: str, story: Story, part: str = "") -> str:
+        """Keeps the ledger of a training so far as evidence; returns its name, which has `part` in it."""
+        name = f"{run}{part and '-'}{part}-ledger.jsonl.gz"
+        self._record.keep(name, b"".join(msgspec.json.encode(event) + b"\n" for event in story.events))
+        return f"evidence/{name}"
+
+
+def within(progress: Progress, phase: str, detail: str = "") -> Callable[[str], None]:
+    """Progress that names the phase first."""
+    return lambda text: progress(f"{phase}: {detail}{text}")

@@ -1,0 +1,120 @@
+"""What is known of a training that lost a process, a pod or a node, and how that is judged. Pure.
+
+Place: `recovery` measures these facts, judges.py names the judges. Limits: times are the data service's, which hears of
+a process when it joins, meets others, and reports a step.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from ddp_lab.proof_facts import Step, relative
+from graders.judging import Facts, Thresholds
+from graders.rubric import Finding
+
+What = Literal["process", "pod", "node"]
+WORDS = {"process": "a killed process", "pod": "a deleted pod", "node": "a lost node"}
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """One loss, and what came after it; times in seconds since, None for what did not come.
+
+    Attributes:
+        what: was lost.
+        rank: of it.
+        step: the last that all ranks had reported before.
+        saving: whether a checkpoint was being written at that moment.
+        joined: until the first new process joined.
+        met: until all ranks had met again.
+        first: until a step was reported that had not been reported before.
+        again: steps that were done a second time.
+        problem: what was seen where there was no new step in time.
+    """
+
+    what: What
+    rank: int
+    step: int
+    saving: bool = False
+    joined: float | None = None
+    met: float | None = None
+    first: float | None = None
+    again: int = 0
+    problem: str = ""
+
+    def words(self) -> str:
+        """The loss and its aftermath in a phrase."""
+        if self.first is None:
+            return f"{WORDS[self.what]} of rank {self.rank}: no new step{self.problem}"
+        parts = [f"{name} after {seconds:.1f} s" for name, seconds in self._times() if seconds is not None]
+        return f"{WORDS[self.what]} of rank {self.rank}: {', '.join(parts)}, {self.again} steps again"
+
+    def _times(self) -> tuple[tuple[str, float | None], ...]:
+        return (("joined", self.joined), ("met", self.met), ("a new step", self.first))
+
+
+class Recovery(Facts, frozen=True, kw_only=True):
+    """A training and what it lost.
+
+    Attributes:
+        losses: in the order in which they came.
+        steps: every step as it was done last: losses that ranks reported, and what one unbroken process has.
+        draws: random numbers that ranks reported, of as many steps, and how many of them an unbroken run draws.
+        planned: steps that the training was to make, 0 while it goes on.
+        problem: why there is nothing to look at, or None.
+    """
+
+    losses: tuple[Loss, ...]
+    steps: tuple[Step, ...] = ()
+    draws: tuple[int, int] = (0, 0)
+    planned: int = 0
+    problem: str | None = None
+
+
+LIMITS: dict[What, str] = {"process": "process_seconds", "pod": "pod_seconds", "node": "node_seconds"}
+
+
+def judge_process(facts: Recovery, threshold: Thresholds) -> Finding:
+    """Whether training went on after a process was killed while it saved, from the checkpoint before."""
+    limit = threshold("process_seconds")
+    return _judged(facts, threshold, f"a new step within {limit:g} s after a process was killed while it saved")
+
+
+def judge_pod(facts: Recovery, threshold: Thresholds) -> Finding:
+    """Whether training went on after a pod and after a node was lost, and ended as if nothing had been."""
+    pod, node = threshold("pod_seconds"), threshold("node_seconds")
+    return _judged(facts, threshold, f"a new step within {pod:g} s after a pod and {node:g} s after a node was lost")
+
+
+def _judged(facts: Recovery, threshold: Thresholds, expected: str) -> Finding:
+    again, most = threshold("steps_again"), threshold("math_error")
+    expected += f", at most {again:g} steps again, and losses as in one unbroken run"
+    if facts.problem or not facts.losses:
+        said = facts.problem or "nothing was lost"
+        return Finding(expected=expected, observed=said, verdict="failed", hint="gone")
+    told, hint = [loss.words() for loss in facts.losses], None
+    if any(loss.first is None for loss in facts.losses):
+        hint = "gone"
+    elif any(loss.first > threshold(LIMITS[loss.what]) for loss in facts.losses if loss.first is not None):
+        hint = "slow"
+    elif any(loss.again > again for loss in facts.losses):
+        hint = "from_the_start"
+    wrong = [step for step in facts.steps if max(relative(said, step.true) for said in step.said) > most]
+    if wrong:
+        told.append(f"from step {wrong[0].step} on losses are others than in one unbroken run")
+        hint = hint or "state"
+    if facts.draws[0] < facts.draws[1]:
+        told.append(f"{facts.draws[1] - facts.draws[0]} of {facts.draws[1]} steps drew other random numbers")
+        hint = hint or "random"
+    if facts.planned and len(facts.steps) < facts.planned and hint is None:
+        told.append(f"{len(facts.steps)} of {facts.planned} steps were reported by all ranks")
+        hint = "gone"
+    slowest = max((loss.first for loss in facts.losses if loss.first is not None), default=None)
+    return Finding(
+        expected=expected,
+        observed="; ".join(told),
+        verdict="failed" if hint else "passed",
+        unit="s",
+        value=slowest,
+        n=len(facts.losses),
+        hint=hint,
+    )

@@ -1,0 +1,147 @@
+"""The submission's training beside the lab's own on two ranks and on one, in turns: bytes and time of a step.
+
+Place: test_ddp.py measures with these, two checks of the same turns; what they return is judged in `scaling_facts`.
+Limits: a side that has no turn waits for its samples, and computes nothing; all sides hold their memory.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from clusters.api import Progress
+from ddp_lab import replay
+from ddp_lab.bench import SEEDS, Bench, within
+from ddp_lab.events import Story
+from ddp_lab.runs import RunSpec, scaling
+from ddp_lab.scaling_facts import Turn, Turns
+from ddp_lab.trainers import Counted, Trainer
+from graders.check import Check
+from graders.errors import InfrastructureError, SubmissionError
+
+WARM_UP = 3
+"""Steps before anything is measured: memory is touched, connections are made."""
+MICRO_BATCHES = 2
+LOOK_SECONDS = 0.3
+"""Between two looks at a turn: each takes a little of the processors that are being timed."""
+ORDERS = (("single", "reference", "submission"), ("submission", "reference", "single"))
+
+
+class Race:
+    """Three trainings that compute in turns."""
+
+    def __init__(self, check: Check, bench: Bench, progress: Progress, name: str) -> None:
+        self._bench, self._say = bench, within(progress, "scaling")
+        self.ranks = int(check.threshold("world_size"))
+        self._steps, self._pairs = int(check.threshold("scaling_steps")), int(check.threshold("scaling_pairs"))
+        self._turn_seconds = check.threshold("scaling_turn_seconds")
+        planned = WARM_UP + self._steps * self._pairs
+        self._specs: dict[str, RunSpec] = {}
+        self._names: dict[str, str] = {}
+        for side in ORDERS[0]:
+            ranks = 1 if side == "single" else self.ranks
+            spec = scaling(SEEDS, ranks=ranks, micro_batches=MICRO_BATCHES, steps=planned)
+            # Weights are asked for before the first turn and after each: which of them is replayed is drawn later.
+            asked = tuple(range(WARM_UP - 1, planned, self._steps))
+            self._specs[side] = msgspec.structs.replace(spec, weights_at=asked)
+            self._names[side] = f"{name}-{side}"
+        self.turns = self._run()
+
+    def _run(self) -> Turns:
+        job = self._specs["submission"].job
+        begin = Turns(steps=self._steps, ranks=self.ranks, gradient_bytes=job.gradient_bytes, turns=())
+        try:
+            self._start()
+            turns = tuple(self._pair(number) for number in range(self._pairs))
+            error = self._replayed(SEEDS.randrange(self._pairs))
+        except SubmissionError as problem:
+            return msgspec.structs.replace(begin, problem=str(problem))
+        finally:
+            evidence = tuple(self._bench.keep(name, self._bench.control.story(name)) for name in self._launched())
+            for name in self._launched():
+                self._bench.trainers.end(name)
+        return msgspec.structs.replace(begin, turns=turns, error=error, evidence=evidence)
+
+    def _launched(self) -> list[str]:
+        return [name for name in self._names.values() if name in self._bench.specs]
+
+    def _start(self) -> None:
+        self._bench.clear(self._say)
+        for side, name in self._names.items():
+            if side == "submission":
+                self._bench.launch(name, self._specs[side], self._say)
+            else:
+                ranks = 1 if side == "single" else self.ranks
+                self._bench.launch_own(name, self._specs[side], self._say, ranks=ranks)
+        for side in self._names:
+            self._steps_done(side, 0, WARM_UP, seconds=self._turn_seconds * 4)
+
+    def _pair(self, number: int) -> dict[str, Turn]:
+        first = WARM_UP + number * self._steps
+        found = {}
+        for side in ORDERS[number % 2]:
+            self._say(f"pair {number + 1} of {self._pairs}, {side}")
+            found[side] = self._turn(side, first)
+        return found
+
+    def _turn(self, side: str, first: int) -> Turn:
+        count = side == "submission"
+        before = self._counted(side) if count else {}
+        self._steps_done(side, first, first + self._steps, seconds=self._turn_seconds)
+        story = self._bench.control.story(self._names[side])
+        after = self._counted(side) if count else {}
+        begun = min(each.t for each in story.of("batch") if each.step == first)
+        ended = max(each.t for each in story.of("report") if each.step == first + self._steps - 1)
+        asked = self._uploaded(story, first)
+        return Turn(
+            seconds=ended - begun,
+            sent=tuple(after[uid].sent - before[uid].sent - asked.get(uid, 0) for uid in after if uid in before),
+            cpu=tuple(after[uid].cpu - before[uid].cpu for uid in after if uid in before),
+        )
+
+    def _uploaded(self, story: Story, first: int) -> Mapping[str, int]:
+        """Bytes of the weights that came from each pod in a turn."""
+        last = first + self._steps - 1
+        return {each.uid: each.bytes for each in story.of("weights") if each.step == last}
+
+    def _steps_done(self, side: str, first: int, end: int, *, seconds: float) -> None:
+        """Lets a side do its steps, and waits until all its ranks have handed in their weights after the last.
+
+        Raises:
+            SubmissionError: the submission did not do them in time.
+            InfrastructureError: the lab's own training did not.
+        """
+        name = self._names[side]
+        ranks = 1 if side == "single" else self.ranks
+
+        def done(story: Story) -> bool:
+            handed = {each.rank for each in story.of("weights") if each.step == end - 1}
+            return len(handed) >= ranks
+
+        self._bench.control.turn(name, end)
+        story, ended = self._bench.follow(name, done, self._say, seconds=seconds, every=LOOK_SECONDS)
+        if not ended or not done(story):
+            what = self._bench.describe(name, story)
+            said = f"steps {first} to {end - 1} were not done within {seconds:.0f} s: {what}"
+            kind = SubmissionError if side == "submission" else InfrastructureError
+            raise kind(f"{side}: {said}{self._bench.trainers.last_words(name)}")
+
+    def _counted(self, side: str) -> dict[str, Counted]:
+        pods: dict[str, Trainer] = {each.uid: each for each in self._bench.trainers.of(self._names[side])}
+        ranks = {each.uid: each.rank for each in self._bench.control.story(self._names[side]).of("join")}
+        order = sorted((uid for uid in pods if uid in ranks), key=lambda uid: ranks[uid])
+        return {uid: self._bench.trainers.count(pods[uid]) for uid in order}
+
+    def _replayed(self, pair: int) -> float | None:
+        """How far a turn's weights went astray, of the rank that did worst."""
+        name, spec = self._names["submission"], self._specs["submission"]
+        first = WARM_UP + pair * self._steps
+        read = self._bench.control.story(name).batches(self.ranks)
+        steps = [read.get(step, ()) for step in range(first, first + self._steps)]
+        if not all(steps):
+            return None
+        self._say("computing a turn again in one process")
+        before = self._bench.control.weights(name, 0, first - 1)
+        return max(
+            replay.strayed(spec, before, steps, self._bench.control.weights(name, rank, first + self._steps - 1))
+            for rank in range(self.ranks)
+        )

@@ -1,0 +1,127 @@
+"""What is known of a training that computes in turns with others: its bytes, its time, its processors. Pure.
+
+Place: `scaling` measures these facts, judges.py names the judges. Limits: a turn is so short that one stall of the
+machine shows; what counts is the median over pairs of turns.
+"""
+
+import math
+import statistics
+
+import msgspec
+
+from graders import stats
+from graders.judging import Facts, Thresholds
+from graders.rubric import Finding
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Some steps of one side.
+
+    Attributes:
+        seconds: from the first batch that was handed out to the last rank's report of the last step; None where the
+            steps were not done in time.
+        sent: bytes that each pod sent meanwhile, but for weights that were asked for, in the order of ranks.
+        cpu: processor seconds that each pod used.
+    """
+
+    seconds: float | None
+    sent: tuple[int, ...] = ()
+    cpu: tuple[float, ...] = ()
+
+
+class Turns(Facts, frozen=True, kw_only=True):
+    """Turns of the sides "single", "reference" and "submission", a few steps each, one after the other.
+
+    Attributes:
+        steps: of each turn.
+        ranks: of reference and submission.
+        gradient_bytes: of all gradients together.
+        turns: by side, in the order in which they ran.
+        error: how far the submission's weights moved otherwise than those of one process over one turn that was
+            drawn, in times of how far they moved; None where they could not be had.
+        problem: why there is nothing to look at, or None.
+    """
+
+    steps: int
+    ranks: int
+    gradient_bytes: int
+    turns: tuple[dict[str, Turn], ...]
+    error: float | None = None
+    problem: str | None = None
+
+
+def ideal_bytes(gradient_bytes: int, ranks: int) -> float:
+    """What each rank sends in an all-reduce of so many bytes: 2(n-1)/n of them (nccl-tests, doc/PERFORMANCE.md)."""
+    return gradient_bytes * 2 * (ranks - 1) / ranks
+
+
+def judge_communication(facts: Turns, threshold: Thresholds) -> Finding:
+    """Whether each step sends each gradient once, and over the network."""
+    most, ideal = threshold("comm_factor"), ideal_bytes(facts.gradient_bytes, facts.ranks)
+    expected = (
+        f"between {threshold('comm_floor'):g} and {most:g} times the {ideal / 1e6:.1f} MB that one all-reduce of all "
+        f"gradients sends from each rank in a step"
+    )
+    sent = [each / facts.steps / ideal for turn in facts.turns for each in turn["submission"].sent]
+    if facts.problem or not sent:
+        return Finding(
+            expected=expected, observed=facts.problem or "no turn was measured", verdict="failed", hint="stuck"
+        )
+    estimate, low = statistics.median(sent), min(sent)
+    few, much = estimate < threshold("comm_floor"), estimate > most
+    return Finding(
+        expected=expected,
+        observed=f"{estimate * ideal / 1e6:.1f} MB a rank and step, {estimate:.2f} times as much",
+        verdict="failed" if few or much else "passed",
+        unit="times one all-reduce",
+        value=estimate,
+        n=len(sent),
+        interval=(low, max(sent)),
+        hint="elsewhere" if few else "often" if much else None,
+    )
+
+
+def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
+    """The submission's speed in times the reference's, and that the work was done, by as many threads as are given."""
+    goal, most = threshold("scaling_ratio"), threshold("scaling_error")
+    expected = (
+        f"at least {goal:g} times the reference's steps/s in the same run, with {facts.ranks} ranks of "
+        f"{threshold('budget_threads'):g} thread each, and the same weights within {most:g} of their change"
+    )
+    times = [(each["single"].seconds, each["reference"].seconds, each["submission"].seconds) for each in facts.turns]
+    if facts.problem or not times:
+        return Finding(
+            expected=expected, observed=facts.problem or "no turn was measured", verdict="failed", hint="stuck"
+        )
+    ratios = [0.0 if ours is None else (theirs or math.inf) / ours for _, theirs, ours in times]
+    estimate = stats.median_of_pairs(ratios)
+    alone = statistics.median(single or math.inf for single, _, _ in times)
+    ours = statistics.median(math.inf if mine is None else mine for _, _, mine in times)
+    cores = max((used / (turn.seconds or math.inf) for turn in _submissions(facts) for used in turn.cpu), default=0.0)
+    told, hint = [], None
+    if facts.error is None or facts.error > most:
+        off = "were not handed in" if facts.error is None else f"are off by {facts.error:.2g} of their change"
+        told.append(f"weights {off}, so the work was not done")
+        hint = "work"
+    if cores > threshold("scaling_cores"):
+        told.append(f"a rank used {cores:.1f} cores")
+        hint = hint or "threads"
+    outcome = stats.decide(estimate, goal)
+    return Finding.of_estimate(
+        estimate,
+        unit="times the reference",
+        expected=expected,
+        observed="; ".join(
+            [
+                *told,
+                f"{estimate.value:.2f} times: {ours / facts.steps * 1000:.0f} ms a step, where one rank alone takes "
+                f"{alone / facts.steps * 1000:.0f} ms for its part: an efficiency of {alone / ours:.0%}",
+            ]
+        ),
+        verdict="failed" if told else outcome,
+        hint=None if outcome == "passed" and not told else hint or "slow",
+    )
+
+
+def _submissions(facts: Turns) -> list[Turn]:
+    return [each["submission"] for each in facts.turns]

@@ -1,0 +1,26 @@
+"""Before anything runs: what a submission may set and use.
+
+Place: test_ddp.py measures with it; what it returns is judged in `graders.budget`. Limits: it reads values and whether
+train.py is Python; what that does is seen when it runs.
+"""
+
+import ast
+from typing import Any
+
+from ddp_lab.sides import FIXED, FREE, uses
+from graders.allowance import strangers
+from graders.budget import Budget
+from graders.errors import SubmissionError
+
+
+def budget(own: dict[str, Any], joined: dict[str, Any], script: str) -> Budget:
+    """Reads a submission's `own` values, and what they come to once `joined` with the lab's.
+
+    Raises:
+        SubmissionError: train.py is not Python.
+    """
+    try:
+        ast.parse(script)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise SubmissionError(f"train.py is not Python: {error}; correct it there") from error
+    return Budget(foreign=tuple(strangers(own, FREE, FIXED)), uses=uses(own, joined))

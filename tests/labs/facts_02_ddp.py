@@ -1,0 +1,333 @@
+"""Small facts of lab 02 for each check, of a submission that does what is asked, and of those that fall short.
+
+Place: tests of the lab's judges. Limits: made by hand; those of real runs are in their records.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ddp_lab.drills_facts import Diagnosis, Drilled, Drills
+from ddp_lab.proof_facts import Completed, EpochRead, Mathematics, Member, OneRun, Replica, Replicas, SamplesRead, Step
+from ddp_lab.recovery_facts import Loss, Recovery
+from ddp_lab.scaling_facts import Turn, Turns
+from graders.budget import Budget, Used
+from graders.judging import Facts
+from graders.lab import Lab
+from graders.stats import Outcome
+
+LAB = Lab.load(Path(__file__).resolve().parents[2] / "labs/02_ddp")
+MEMBERS = tuple(
+    Member(pod=f"proof-{rank}", known=True, node=f"gpu-{rank}", gpus=1, rank=rank, world=2, met=(0, 1))
+    for rank in range(2)
+)
+EPOCHS = (EpochRead(missing=0, twice=0, order="a"), EpochRead(missing=0, twice=0, order="b"))
+STEPS = (Step(0, (1.5, 1.5), 1.5), Step(1, (0.75, 0.75), 0.75))
+SEEN = (Replica(step=3, digests=("a", "a"), error=0.0), Replica(step=9, digests=("b", "b"), error=0.0))
+TURN = {
+    "single": Turn(seconds=0.5),
+    "reference": Turn(seconds=0.6),
+    "submission": Turn(seconds=0.6, sent=(6000, 6000), cpu=(0.55, 0.55)),
+}
+TURNS = Turns(steps=6, ranks=2, gradient_bytes=1000, turns=(TURN,) * 6, error=1e-6)
+KILLED = Loss(what="process", rank=0, step=11, saving=True, joined=4.0, met=5.0, first=6.0, again=1)
+DELETED = Loss(what="pod", rank=1, step=20, joined=9.0, met=10.0, first=11.0, again=2)
+LOST = Loss(what="node", rank=0, step=30, joined=19.0, met=20.0, first=21.0, again=0)
+NAMED = Drilled(fault="hang", rank=1, seconds=9.0, said=(Diagnosis("hang", 1, "it did not come"),))
+
+FACTS: dict[str, Facts] = {
+    "values_within_budget": Budget(foreign=(), uses=(Used("workers", 2, "world_size"),)),
+    "run_completes": Completed(seconds=20.0, steps=2),
+    "one_run": OneRun(members=MEMBERS),
+    "every_sample_once": SamplesRead(samples=10, epochs=EPOCHS, shares=(0.5, 0.5), flood=0),
+    "same_mathematics": Mathematics(steps=STEPS, planned=2, weights=(0.0, 1e-12)),
+    "replicas_agree": Replicas(asked=(3, 9), ranks=2, seen=SEEN),
+    "communication": TURNS,
+    "scaling": TURNS,
+    "recovers_process": Recovery(losses=(KILLED,), steps=STEPS, draws=(2, 2)),
+    "recovers_pod": Recovery(losses=(DELETED, LOST), steps=STEPS, draws=(2, 2), planned=2),
+    "diagnosis": Drills(drills=(NAMED,)),
+}
+
+
+def but(check: str, **changes: Any) -> Facts:
+    """The facts of a check with something else in them."""
+    return msgspec.structs.replace(FACTS[check], **changes)
+
+
+def member(place: int, **changes: Any) -> Member:
+    return msgspec.structs.replace(MEMBERS[place], **changes)
+
+
+def turns(**changes: Any) -> tuple[dict[str, Turn], ...]:
+    """Turns whose submission is another."""
+    return ({**TURN, "submission": msgspec.structs.replace(TURN["submission"], **changes)},) * 6
+
+
+def loss(known: Loss, **changes: Any) -> Loss:
+    return msgspec.structs.replace(known, **changes)
+
+
+def drilled(**changes: Any) -> Drills:
+    return Drills(drills=(msgspec.structs.replace(NAMED, **changes),))
+
+
+Failure = tuple[str, Facts, Outcome, str | None, str]
+"""Check, facts, verdict, hint and what is told."""
+FAILURES: dict[str, Failure] = {
+    "another's value": (
+        "values_within_budget",
+        but("values_within_budget", foreign=("image.tag",)),
+        "failed",
+        "not_yours",
+        "image.tag is not yours to set",
+    ),
+    "three workers": (
+        "values_within_budget",
+        but("values_within_budget", uses=(Used("workers", 3, "world_size"),)),
+        "failed",
+        "too_much",
+        "3 workers, where 2 are given",
+    ),
+    "no workers": (
+        "values_within_budget",
+        but("values_within_budget", uses=(Used("workers", 0, "world_size", least=1),)),
+        "failed",
+        "too_little",
+        "0 workers, where at least 1 is needed",
+    ),
+    "the Job failed": (
+        "run_completes",
+        Completed(seconds=None, steps=2, problem="the Job failed", kind="ending"),
+        "failed",
+        "ending",
+        "the Job failed",
+    ),
+    "nothing ends": (
+        "run_completes",
+        Completed(seconds=61.0, steps=2),
+        "failed",
+        "stuck",
+        "complete after 61 s",
+    ),
+    "nothing was reported": (
+        "run_completes",
+        Completed(seconds=None, steps=2, problem="no step was reported", kind="silent"),
+        "failed",
+        "silent",
+        "no step was reported",
+    ),
+    "worlds of one": (
+        "one_run",
+        OneRun(members=tuple(member(rank, rank=0, world=1, met=(0,)) for rank in range(2))),
+        "failed",
+        "alone",
+        "proof-0 is rank 0 in a world of 1; proof-1 is rank 0 in a world of 1; the ranks are 0, 0",
+    ),
+    "never met": (
+        "one_run",
+        OneRun(members=(member(0, met=(0,)), member(1, met=()))),
+        "failed",
+        "unmet",
+        "rank 0 met rank 0; rank 1 met nobody",
+    ),
+    "from elsewhere": (
+        "one_run",
+        OneRun(members=(member(0), member(1, known=False, gpus=0))),
+        "failed",
+        "unmet",
+        "proof-1 called from elsewhere than a pod of the Job; proof-1 holds no device",
+    ),
+    "two ranks in a pod": (
+        "one_run",
+        OneRun(members=(member(0), member(1, pod="proof-0"))),
+        "failed",
+        "unmet",
+        "several ranks share a pod",
+    ),
+    "dropped samples": (
+        "every_sample_once",
+        but("every_sample_once", epochs=(EpochRead(missing=3, twice=0, order="a"),)),
+        "failed",
+        "missing",
+        "3 of 10 reads are missing",
+    ),
+    "padded samples": (
+        "every_sample_once",
+        but("every_sample_once", epochs=(EpochRead(missing=0, twice=1, order="a"),), flood=2),
+        "failed",
+        "twice",
+        "samples were read 3 times more than a step needs",
+    ),
+    "the same order": (
+        "every_sample_once",
+        but("every_sample_once", epochs=(EPOCHS[0], EPOCHS[0])),
+        "failed",
+        "order",
+        "2 epochs have the same order",
+    ),
+    "one rank reads": (
+        "every_sample_once",
+        but("every_sample_once", shares=(0.9, 0.1)),
+        "failed",
+        "uneven",
+        "one rank read 10% of all samples",
+    ),
+    "a wrong scale": (
+        "same_mathematics",
+        but("same_mathematics", steps=(STEPS[0], Step(1, (0.75, 0.8), 0.75)), weights=(0.1, 0.1)),
+        "failed",
+        "gradients",
+        "at step 1 the loss is 0.8, where one process has 0.75; final weights are off by 0.1 of their size",
+    ),
+    "a rank's own loss": (
+        "same_mathematics",
+        but("same_mathematics", steps=(Step(0, (1.25, 1.75), 1.5), STEPS[1])),
+        "failed",
+        "reporting",
+        "at step 0 the loss is 1.25, where one process has 1.5",
+    ),
+    "a rank that stops": (
+        "same_mathematics",
+        but("same_mathematics", steps=STEPS[:1], weights=(0.0, None)),
+        "failed",
+        "absent",
+        "1 of 2 steps were reported by all ranks; 1 ranks handed in no final weights",
+    ),
+    "apart": (
+        "replicas_agree",
+        but("replicas_agree", seen=(SEEN[0], msgspec.structs.replace(SEEN[1], digests=("b", "c")))),
+        "failed",
+        "apart",
+        "after step 9 ranks hold 2 different models",
+    ),
+    "together and wrong": (
+        "replicas_agree",
+        but("replicas_agree", seen=(SEEN[0], msgspec.structs.replace(SEEN[1], error=0.5))),
+        "failed",
+        "wrong",
+        "after step 9 the weights are off by 0.5 of their size",
+    ),
+    "frozen": (
+        "replicas_agree",
+        but("replicas_agree", seen=(SEEN[0], msgspec.structs.replace(SEEN[0], step=9))),
+        "failed",
+        "frozen",
+        "weights do not change from one step to another",
+    ),
+    "no weights": (
+        "replicas_agree",
+        but("replicas_agree", seen=SEEN[:1]),
+        "failed",
+        "absent",
+        "not all ranks handed in weights after step 9",
+    ),
+    "gradients four times": (
+        "communication",
+        but("communication", turns=turns(sent=(24000, 24000))),
+        "failed",
+        "often",
+        "0.0 MB a rank and step, 4.00 times as much",
+    ),
+    "gradients by other ways": (
+        "communication",
+        but("communication", turns=turns(sent=(60, 60))),
+        "failed",
+        "elsewhere",
+        "0.0 MB a rank and step, 0.01 times as much",
+    ),
+    "no turn": (
+        "communication",
+        but("communication", turns=(), problem="nothing came"),
+        "failed",
+        "stuck",
+        "nothing came",
+    ),
+    "slow": (
+        "scaling",
+        but("scaling", turns=turns(seconds=1.2)),
+        "failed",
+        "slow",
+        "0.50 times: 200 ms a step, where one rank alone takes 83 ms for its part: an efficiency of 42%",
+    ),
+    "threads": (
+        "scaling",
+        but("scaling", turns=turns(cpu=(1.2, 0.5))),
+        "failed",
+        "threads",
+        "a rank used 2.0 cores; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its part: an "
+        "efficiency of 83%",
+    ),
+    "less work": (
+        "scaling",
+        but("scaling", error=0.5),
+        "failed",
+        "work",
+        "weights are off by 0.5 of their change, so the work was not done; 1.00 times: 100 ms a step, where one rank "
+        "alone takes 83 ms for its part: an efficiency of 83%",
+    ),
+    "no turn to time": ("scaling", but("scaling", turns=(), problem="nothing came"), "failed", "stuck", "nothing came"),
+}
+for name, kind, known in (("process", "recovers_process", KILLED), ("pod", "recovers_pod", DELETED)):
+    words = known.words()
+    FAILURES |= {
+        f"{name} gone": (
+            kind,
+            but(kind, losses=(loss(known, first=None, problem="; a log"),), planned=0),
+            "failed",
+            "gone",
+            f"{words.split(':')[0]}: no new step; a log",
+        ),
+        f"{name} late": (
+            kind,
+            but(kind, losses=(loss(known, first=99.0),)),
+            "failed",
+            "slow",
+            loss(known, first=99.0).words(),
+        ),
+        f"{name} again": (
+            kind,
+            but(kind, losses=(loss(known, again=11),)),
+            "failed",
+            "from_the_start",
+            loss(known, again=11).words(),
+        ),
+        f"{name} state": (
+            kind,
+            but(kind, losses=(known,), steps=(STEPS[0], Step(1, (0.5, 0.5), 0.75))),
+            "failed",
+            "state",
+            f"{words}; from step 1 on losses are others than in one unbroken run",
+        ),
+        f"{name} random": (
+            kind,
+            but(kind, losses=(known,), draws=(1, 2)),
+            "failed",
+            "random",
+            f"{words}; 1 of 2 steps drew other random numbers",
+        ),
+    }
+FAILURES |= {
+    "a drill without end": (
+        "diagnosis",
+        drilled(seconds=None),
+        "failed",
+        "endless",
+        "hang of rank 1: the run did not end within 30 s",
+    ),
+    "a silent drill": (
+        "diagnosis",
+        drilled(said=()),
+        "failed",
+        "silent",
+        "hang of rank 1: no diagnosis.json that can be read",
+    ),
+    "another fault": (
+        "diagnosis",
+        drilled(said=(Diagnosis("slow", 1), Diagnosis("hang", 1))),
+        "failed",
+        "wrong",
+        "hang of rank 1 was called slow of rank 1, hang of rank 1",
+    ),
+}

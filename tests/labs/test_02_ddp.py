@@ -1,0 +1,195 @@
+"""Lab 02's own arithmetic: the ledger's story, the sizes of its runs, chart values, and what is computed again."""
+
+import random
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from ddp_lab import replay
+from ddp_lab.aftermath import loss_of
+from ddp_lab.events import Story
+from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, proof, recovery, scaling
+from ddp_lab.scaling_facts import ideal_bytes
+from ddp_lab.sides import chart_values, uses
+from ddp_lab.start import budget
+from graders.budget import judge_budget
+from graders.errors import SubmissionError
+from tests.labs.facts_02_ddp import LAB
+
+THRESHOLDS = LAB.thresholds["L1"]
+SMALL = RunSpec(
+    job=JobSpec(
+        samples=5,
+        features=3,
+        outputs=2,
+        hidden=(4,),
+        epochs=2,
+        batch=2,
+        micro_batches=1,
+        learning_rate=0.1,
+        momentum=0.0,
+        dtype="float64",
+        seed=7,
+    ),
+    data_seed=1,
+    weights_seed=2,
+)
+
+
+def story(*events: dict[str, Any]) -> Story:
+    return Story.read([{"n": n, "t": float(n), "ip": "10.0.0.1", **event} for n, event in enumerate(events)])
+
+
+def join(uid: str) -> dict[str, Any]:
+    return {"kind": "join", "uid": uid}
+
+
+def batch(uid: str, rank: int, step: int, *indices: int, micro: int = 0) -> dict[str, Any]:
+    return {"kind": "batch", "uid": uid, "rank": rank, "step": step, "micro": micro, "indices": indices}
+
+
+def report(uid: str, rank: int, step: int, loss: float = 1.0) -> dict[str, Any]:
+    return {"kind": "report", "uid": uid, "rank": rank, "step": step, "loss": loss, "draw": loss}
+
+
+def test_a_step_has_the_samples_of_all_ranks_and_micro_batches() -> None:
+    found = story(
+        join("a"),
+        join("b"),
+        batch("a", 0, 0, 4, 1),
+        batch("b", 1, 0, 2),
+        batch("a", 0, 0, 3, micro=1),
+        report("a", 0, 0),
+        report("b", 1, 0, 2.0),
+        batch("a", 0, 1, 0),
+    )
+
+    assert found.batches(2) == {0: (4, 1, 3, 2)}
+    assert (found.done(2), found.losses(), found.repeats()) == (0, {0: {0: 1.0, 1: 2.0}}, [])
+
+
+def test_a_step_that_is_done_again_counts_as_it_was_read_last() -> None:
+    found = story(
+        join("a"),
+        batch("a", 0, 0, 1, 2),
+        report("a", 0, 0, 1.0),
+        batch("a", 0, 1, 3),
+        join("a"),
+        batch("a", 0, 0, 2, 1),
+        report("a", 0, 0, 1.5),
+    )
+
+    assert found.batches(1) == {0: (2, 1)}
+    assert found.losses() == {0: {0: 1.5}} == found.draws()
+    assert found.repeats() == []
+
+
+def test_a_sample_that_a_process_reads_twice_for_a_step_is_told() -> None:
+    found = story(join("a"), batch("a", 0, 0, 1), batch("a", 0, 0, 2, 1, micro=1), batch("a", 0, 1, 1))
+
+    assert found.repeats() == [(0, 1)]
+    assert found.done(1) == -1
+
+
+def test_what_comes_after_a_loss_is_told_from_what_was_on_its_way() -> None:
+    before = [join("a"), join("b"), report("a", 0, 0), report("b", 1, 0), report("a", 0, 1), report("b", 1, 1)]
+    late = [report("a", 0, 2)]  # rank 0 had all that it needed for that
+    met = [
+        join("a"),
+        join("c"),
+        *({"kind": "introduce", "uid": uid, "rank": rank} for uid, rank in (("a", 0), ("c", 1))),
+    ]
+    again = [report("a", 0, 2), report("c", 1, 2), report("a", 0, 3)]
+
+    silent = loss_of(story(*before, *late), "pod", 1, 5.5, world=2)
+    coming = loss_of(story(*before, *late, *met, *again), "pod", 1, 5.5, world=2)
+    there = loss_of(story(*before, *late, *met, *again, report("c", 1, 3)), "pod", 1, 5.5, world=2)
+
+    assert (silent.joined, silent.met, silent.first, silent.again) == (None, None, None, 0)
+    assert (coming.step, coming.joined, coming.met, coming.first, coming.again) == (2, 1.5, 4.5, None, 1)
+    assert (there.step, there.first, there.again) == (2, 8.5, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_proof_leaves_a_rank_without_samples_at_the_end_of_an_epoch(seed: int) -> None:
+    spec = proof(random.Random(seed))
+
+    assert 1 <= spec.job.samples % spec.job.batch <= 3
+    assert 20 <= spec.job.steps <= 50
+    assert len(set(spec.weights_at)) == 3
+    assert max(spec.weights_at) < spec.job.steps - 1
+
+
+def test_other_runs_have_the_sizes_that_the_lab_speaks_of() -> None:
+    race = scaling(random.Random(1), ranks=2, micro_batches=4, steps=39)
+    slow = recovery(random.Random(1), epochs=8, pace_seconds=0.1, checkpoint_every=5)
+
+    assert (race.job.gradient_bytes, race.job.steps, race.until) == (6300672, 40, 0)
+    assert ideal_bytes(race.job.gradient_bytes, 2) == race.job.gradient_bytes
+    assert slow.job.gradient_bytes * 2 > 16e6
+    assert slow.job.steps == 80
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_drill_is_planted_at_a_rank_that_can_have_it(kind: Any) -> None:
+    ranks = {drill(random.Random(seed), kind, ranks=2, timeout_seconds=8).drills[0].rank for seed in range(20)}
+
+    assert ranks == ({1} if kind in ("wrong_rank", "rendezvous") else {0, 1})
+
+
+def test_values_are_joined_and_the_labs_win() -> None:
+    own = {"workers": 2, "threads": 1, "torchrun": {"nnodes": 2}, "image": {"tag": "mine"}}
+
+    joined = chart_values({"workers": 1, "resources": {}}, own, THRESHOLDS.__getitem__)
+
+    assert joined["image"]["tag"] != "mine"
+    assert joined["torchrun"] == {"nnodes": 2, "nprocPerNode": 1}
+    assert joined["resources"]["limits"] == {"memory": "4Gi", "nvidia.com/gpu": 1}
+    found = judge_budget(budget(own, joined, "x = 1"), THRESHOLDS.__getitem__)
+    assert (found.verdict, found.observed) == ("failed", "image.tag is not yours to set")
+
+
+def test_no_limit_of_memory_is_no_limit() -> None:
+    own = {"workers": 2, "threads": 1, "resources": {"limits": {"memory": None}}}
+
+    (memory,) = [each for each in uses(own, chart_values({}, own, THRESHOLDS.__getitem__)) if "memory" in each.what]
+
+    assert memory.used is None
+
+
+def test_what_is_no_python_is_refused_with_its_line() -> None:
+    with pytest.raises(SubmissionError) as refused:
+        budget({}, {}, "x = 1\ndef (:\n")
+    assert str(refused.value) == "train.py is not Python: invalid syntax (<unknown>, line 2); correct it there"
+
+
+def test_weights_are_compared_by_their_size() -> None:
+    true = replay.replayed(SMALL, [(0, 1), (2, 3), (4,)], keep=(0,))
+    last = b"".join(each.tobytes() for each in true.weights[2])
+    shifted = (np.frombuffer(last) + 0.01).tobytes()
+
+    assert len(true.losses) == 3
+    assert replay.error(SMALL, last, true.weights[2]) == 0.0
+    assert 0.001 < replay.error(SMALL, shifted, true.weights[2]) < 0.1
+    assert replay.error(SMALL, last[:-8], true.weights[2]) == float("inf")
+    assert replay.error(SMALL, np.full(len(last) // 8, np.nan).tobytes(), true.weights[2]) == float("inf")
+
+
+def test_weights_that_stay_where_they_were_have_strayed_as_far_as_the_true_ones_moved() -> None:
+    before, after = (
+        b"".join(each.tobytes() for each in weights)
+        for weights in (replay.problem(SMALL).weights, replay.replayed(SMALL, [(0, 1), (2,)]).weights[1])
+    )
+
+    assert replay.strayed(SMALL, before, [(0, 1), (2,)], after) == 0.0
+    assert replay.strayed(SMALL, before, [(0, 1), (2,)], before) == pytest.approx(1.0)
+    assert replay.strayed(SMALL, before, [(0, 1), (2,)], after[:-8]) == float("inf")
+
+
+def test_draws_are_those_of_the_seed() -> None:
+    other = msgspec.structs.replace(SMALL, job=msgspec.structs.replace(SMALL.job, seed=8))
+
+    assert replay.draws(SMALL, 3) == replay.draws(SMALL, 3) != replay.draws(other, 3)
+    assert all(0 <= each < 1 for each in replay.draws(SMALL, 100))
