@@ -250,7 +250,9 @@ def test_a_run_records_who_held_which_device_and_a_node_that_is_lost_as_a_gap(
         ("whole", "1", True),
     ]
     (gap,) = [each.gaps for each in found if each.node == "shared"]
-    assert gap[0].what == "its exporter did not answer: 503 Service Unavailable"
+    # A node that was just lost swallows what it is asked; once that is noticed, the API server says so at once.
+    said = ("nothing came within 2 s", "503 Service Unavailable")
+    assert gap[0].what in [f"its exporter did not answer: {words}" for words in said]
     (holder,) = [each.held for each in found if each.uuid == held]
     assert [span.what for span in holder] == ["default/recorded"]
     kubectl("delete", "pod", "recorded", "--wait=false")
