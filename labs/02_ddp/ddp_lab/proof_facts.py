@@ -230,17 +230,17 @@ class Replicas(Facts, frozen=True, kw_only=True):
 def judge_replicas(facts: Replicas, threshold: Thresholds) -> Finding:
     """Whether all ranks held the same weights each time, others each time, and the right ones."""
     most, told, hint = threshold("math_error"), [], None
+    firsts = [each.digests[0] for each in facts.seen if each.digests]
+    if len(set(firsts)) < len(firsts):  # first, as what never changes is also wrong
+        told.append("weights do not change from one step to another")
+        hint = "frozen"
     for each in facts.seen:
         if len(set(each.digests)) > 1:
             told.append(f"after step {each.step} ranks hold {len(set(each.digests))} different models")
-            hint = "apart"
+            hint = hint or "apart"
         elif each.error > most:
             told.append(f"after step {each.step} the weights are off by {each.error:.1g} of their size")
             hint = hint or "wrong"
-    firsts = [each.digests[0] for each in facts.seen if each.digests]
-    if len(set(firsts)) < len(firsts):
-        told.append("weights do not change from one step to another")
-        hint = hint or "frozen"
     if absent := [step for step in facts.asked if not any(_whole(each, step, facts.ranks) for each in facts.seen)]:
         told.append(f"not all ranks handed in weights after step {', '.join(map(str, absent))}")
         hint = hint or "absent"
