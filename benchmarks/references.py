@@ -1,26 +1,33 @@
-"""Is the reference of 03_vllm ever graded as less than it is? Gradings in a row, alone or beside another process.
+"""Is a lab's reference ever graded as less than it is? Gradings in a row, alone or beside another process.
 
-    python -m benchmarks.references [--runs 10] [--busy 0.5]
+    python -m benchmarks.references [--lab 03_vllm] [--runs 10] [--busy 0.5]
+    python -m benchmarks.references --add VERDICT...
 
-Place: by hand; each grading takes four to five minutes, on a cluster of its own, and its runs are kept in
-results/references/, so that the figures grow over days. Alone, every run must have all points; beside a process that
-wants a core some of the time, checks may be inconclusive, and none may fail. Exit status 1 when one did, or when a run
-ended with an error. `gpulab grade --repeat` does the same for any submission.
+Place: by hand; a grading takes three to five minutes, on a cluster of its own. Each adds a line to
+benchmarks/gradings.jsonl, which is kept with the code, so that the rate of false failures grows over days and machines;
+`--add` does so for verdicts of gradings that something else began, as `gpulab verify`. Alone, every run must have all
+points; beside a process that wants a core some of the time, checks may be inconclusive, and none may fail. Exit status
+1 when one did, or when a run ended with an error. `gpulab grade --repeat` does the same for any submission.
 """
 
 import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+
+import msgspec
 
 from commands.places import RESULTS
 from commands.repeat import graded, repeat
+from graders import stats
 from graders.process import ROOT, Child
-from graders.rubric import Verdict
+from graders.rubric import Verdict, read_verdict
+from graders.variance import GIB, kind_of
 
-REFERENCE = ROOT / "tests" / "solutions" / "03_vllm"
+GRADINGS = ROOT / "benchmarks" / "gradings.jsonl"
 PERIOD = 0.1
 """Seconds in which the other process works its share and sleeps for the rest."""
 WORK = """
@@ -34,6 +41,88 @@ while True:
 """
 
 
+class Grading(msgspec.Struct, frozen=True, kw_only=True):
+    """One grading of a reference, as a line of GRADINGS holds it.
+
+    Attributes:
+        lab: which.
+        kind: what gradings have to share to be put together (`graders.variance.kind_of`).
+        machine: processor, cores, memory.
+        busy: the share of a core that another process used meanwhile.
+        started: UTC.
+        seconds: from its beginning to its end.
+        points: of 100.
+        missed: the status of each check that did not pass.
+        again: checks that were measured more than once.
+    """
+
+    lab: str
+    kind: str
+    machine: str
+    busy: float
+    started: datetime
+    seconds: float
+    points: int
+    missed: Mapping[str, str]
+    again: tuple[str, ...]
+
+    @classmethod
+    def of(cls, verdict: Verdict, *, busy: float) -> "Grading":
+        """What is kept of a verdict; raises ValueError for that of a run that has not ended."""
+        if verdict.ended is None:
+            raise ValueError(f"the grading of {verdict.lab} that began at {verdict.started} has not ended")
+        machine = verdict.machine
+        return cls(
+            lab=verdict.lab,
+            kind=kind_of(verdict),
+            machine=f"{machine.cores} cores of {machine.cpu_model}, {(machine.memory_bytes or 0) / GIB:.0f} GiB",
+            busy=busy,
+            started=verdict.started,
+            seconds=round((verdict.ended - verdict.started).total_seconds(), 1),
+            points=verdict.points,
+            missed={check.id: check.status for check in verdict.checks if check.status != "passed"},
+            again=tuple(check.id for check in verdict.checks if check.attempts > 1),
+        )
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the reference failed a check, which is false."""
+        return "failed" in self.missed.values()
+
+
+def read(path: Path = GRADINGS) -> list[Grading]:
+    """All gradings that were kept."""
+    return msgspec.json.Decoder(Grading).decode_lines(path.read_bytes()) if path.exists() else []
+
+
+def add(new: Iterable[Grading], path: Path = GRADINGS) -> None:
+    """Keeps gradings, once each: a run is known by when it began."""
+    known = {(each.lab, each.started) for each in read(path)}
+    with path.open("ab") as file:
+        for each in new:
+            if (each.lab, each.started) not in known:
+                file.write(msgspec.json.encode(each) + b"\n")
+
+
+def summary(gradings: Sequence[Grading], lab: str) -> str:
+    """A sentence on a lab's gradings of the newest kind: how many, how many failed a check, and what that bounds."""
+    mine = [each for each in gradings if each.lab == lab]
+    if not mine:
+        return f"{lab}: no grading is kept"
+    mine = [each for each in mine if each.kind == mine[-1].kind]
+    failed, beside = sum(each.has_failed for each in mine), sum(each.busy > 0 for each in mine)
+    undecided, seconds = (
+        sum(bool(each.missed) and not each.has_failed for each in mine),
+        [each.seconds for each in mine],
+    )
+    most = 100 * stats.share_interval(failed, len(mine))[1]
+    return (
+        f"{lab}: {len(mine)} gradings on {mine[-1].machine}, {beside} of them beside a process that wanted a core some "
+        f"of the time; in {failed} a check failed, which bounds the rate of false failures at {most:.1f} % with 95 % "
+        f"confidence; {undecided} were undecided in a check; {min(seconds):.0f} to {max(seconds):.0f} s each"
+    )
+
+
 def wrong(verdict: Verdict, *, busy: bool) -> bool:
     """Whether the reference was graded as something that it is not."""
     excused = {"passed", "inconclusive", "skipped"} if busy else {"passed"}
@@ -41,25 +130,34 @@ def wrong(verdict: Verdict, *, busy: bool) -> bool:
 
 
 def main() -> int:
-    """Prints a line for each run, more where a check did not pass, and what differs between all so far."""
+    """Prints a line for each run, more where a check did not pass, what differs between all so far, and the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lab", default="03_vllm")
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--busy", type=float, default=0.0, help="share of a core that another process uses")
+    parser.add_argument("--add", type=Path, nargs="+", metavar="VERDICT", help="verdict.json files to keep instead")
     options = parser.parse_args()
+    if options.add:
+        add(Grading.of(read_verdict(path), busy=options.busy) for path in options.add)
+        print(summary(read(), options.lab))
+        return 0
     results = RESULTS / "references" / (f"busy-{options.busy:g}" if options.busy else "alone")
     verdicts: list[Verdict] = []
 
     def grade(lab: str, words: Sequence[str], results: Path) -> tuple[str, Verdict]:
         name, verdict = graded(lab, words, results)
         verdicts.append(verdict)
+        if verdict.ended:
+            add([Grading.of(verdict, busy=options.busy)])
         return name, verdict
 
     with tempfile.TemporaryDirectory(prefix="references-") as name, contextlib.ExitStack() as stack:
         if options.busy:
             argv = [sys.executable, "-c", WORK, str(options.busy), str(PERIOD)]
             stack.enter_context(Child(argv, log=Path(name) / "busy.log"))
-        words = ["--name=references", f"--submission={REFERENCE}"]
-        repeat("03_vllm", words, results=results, times=options.runs, grade=grade)
+        words = ["--name=references", f"--submission={ROOT / 'tests' / 'solutions' / options.lab}"]
+        repeat(options.lab, words, results=results, times=options.runs, grade=grade)
+    print(f"\n{summary(read(), options.lab)}")
     return 1 if any(wrong(verdict, busy=bool(options.busy)) for verdict in verdicts) else 0
 
 
