@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from graders.errors import HarnessError
+from graders.lines import headed, refuse_format
 from graders.metrics import Labels, Metrics
 from graders.sampler import brief
 
@@ -84,14 +84,8 @@ def gpus_of(text: str) -> tuple[Gpu, ...]:
 
 def decode(content: bytes) -> list[Look]:
     """The looks of a file, in order; raises HarnessError for anything else."""
-    first, _, rest = content.partition(b"\n")
-    try:
-        header = msgspec.json.decode(first, type=_Header)
-        looks = msgspec.json.Decoder(Look).decode_lines(rest)
-    except msgspec.DecodeError as error:
-        raise HarnessError(f"these lines are no looks at GPUs that can be read: {error}; grade again") from error
-    if header.format != FORMAT:
-        raise HarnessError(f"these lines are of format {header.format!r}; this program reads {FORMAT!r}")
+    header, looks = headed(content, _Header, Look, what="looks at GPUs", remedy="grade again")
+    refuse_format(header.format, FORMAT)
     return looks
 
 

@@ -1,4 +1,4 @@
-"""JSON lines on their way to the disk: each is there once it was written, whole, or not at all.
+"""JSON lines on their way to the disk, each there once it was written, whole, or not at all; and back from it.
 
 Place: `record` keeps facts and evidence in such files. Limits: what would make a file larger than it may be is left
 out.
@@ -9,15 +9,19 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import msgspec
+
+from graders.errors import HarnessError
 
 FORMAT = "gpulab/record/v1"
 FILE_BYTES = 32 << 20
 """Of one file's content; the largest load run of lab 03 has 12 MB."""
 
 Write = Callable[[int, bytes | memoryview], int]
+H = TypeVar("H")
+T = TypeVar("T")
 
 
 class Lines:
@@ -91,3 +95,29 @@ def write_all(handle: int, content: bytes, write: Write) -> None:
     left = memoryview(content)
     while left:
         left = left[write(handle, left) :]
+
+
+def headed(content: bytes, head: type[H], item: type[T], *, what: str, remedy: str) -> tuple[H, list[T]]:
+    """A header's line and the others after it.
+
+    Args:
+        content: the lines.
+        head: type of the first.
+        item: type of each other one.
+        what: these lines are said to be.
+        remedy: what to do when they are not.
+
+    Raises:
+        HarnessError: they are something else.
+    """
+    first, _, rest = content.partition(b"\n")
+    try:
+        return msgspec.json.decode(first, type=head), msgspec.json.Decoder(item).decode_lines(rest)
+    except msgspec.DecodeError as error:
+        raise HarnessError(f"these lines are no {what} that can be read: {error}; {remedy}") from error
+
+
+def refuse_format(found: str, form: str) -> None:
+    """Raises HarnessError for lines of another format than this one."""
+    if found != form:
+        raise HarnessError(f"these lines are of format {found!r}; this program reads {form!r}")

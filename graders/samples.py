@@ -20,6 +20,7 @@ from graders import diagnosis
 from graders.diagnosis import Figures, Floor, Health
 from graders.errors import HarnessError
 from graders.faults import Fault, judge
+from graders.lines import headed
 from graders.plan import Plan, Target
 from graders.streaming import Asked, Stream, parse
 
@@ -245,12 +246,7 @@ class Run:
     @classmethod
     def decode(cls, text: bytes) -> Self:
         """The run that `encode` gave these lines; raises HarnessError for any others."""
-        first, _, rest = text.partition(b"\n")
-        try:
-            header = msgspec.json.decode(first, type=_Header)
-            samples = msgspec.json.Decoder(Sample).decode_lines(rest)
-        except msgspec.DecodeError as error:
-            raise HarnessError(f"these lines are no load run that can be read: {error}; measure again") from error
+        header, samples = headed(text, _Header, Sample, what="load run", remedy="measure again")
         if header.format != FORMAT or header.digest != header.plan.digest:
             raise HarnessError(
                 f"these lines are a load run of format {header.format!r} or were changed; this program reads {FORMAT!r}"

@@ -26,6 +26,7 @@ from typing import Self
 import msgspec
 
 from graders.errors import HarnessError, InfrastructureError
+from graders.lines import headed, refuse_format
 from graders.metrics import Metrics, Names
 from graders.process import Child
 from graders.sampler import Job, Place, Scrape
@@ -63,14 +64,8 @@ class Scrapes(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def decode(cls, text: bytes) -> Self:
         """What `encode` gave these lines; raises HarnessError for any others."""
-        first, _, rest = text.partition(b"\n")
-        try:
-            header = msgspec.json.decode(first, type=_Header)
-            scrapes = msgspec.json.Decoder(Scrape).decode_lines(rest)
-        except msgspec.DecodeError as error:
-            raise HarnessError(f"these lines are no scrapes that can be read: {error}; measure again") from error
-        if header.format != FORMAT:
-            raise HarnessError(f"these lines are of format {header.format!r}; this program reads {FORMAT!r}")
+        header, scrapes = headed(text, _Header, Scrape, what="scrapes", remedy="measure again")
+        refuse_format(header.format, FORMAT)
         return cls.of(scrapes, before=header.before, after=header.after)
 
     @classmethod
