@@ -26,6 +26,11 @@ Progress = Callable[[str], None]
 """Told one line, without a full stop, each time what is being waited for changes."""
 
 
+def within(progress: Progress, phase: str, detail: str = "") -> Progress:
+    """Progress that names the phase first."""
+    return lambda text: progress(f"{phase}: {detail}{text}")
+
+
 class ClusterError(Exception):
     """A cluster could not do what was asked; the message says what was asked, found and what to do next."""
 

@@ -64,6 +64,7 @@ LAYERS = (
         "scrape",
         "gpu_telemetry",
         "gpu_recorder",
+        "gpu_scrape",
         "ledger",
         "bounds",
         "crosscheck",

@@ -8,6 +8,7 @@ import pytest
 
 from graders import arrivals
 from graders.errors import SubmissionError
+from graders.gpu_telemetry import MEMORY, UTILISATION
 from graders.lab import Lab
 from graders.plan import Plan, Target
 from graders.sampler import Scrape
@@ -207,9 +208,7 @@ def test_a_missing_histogram_hides_it_too() -> None:
 
 
 def dcgm(moment: float, util: float, mib: float, pod: str = "mine") -> Scrape:
-    text = "".join(
-        f'{name}{{gpu="0",pod="{pod}"}} {value}\n' for name, value in ((gpu.UTILISATION, util), (gpu.USED, mib))
-    )
+    text = "".join(f'{name}{{gpu="0",pod="{pod}"}} {value}\n' for name, value in ((UTILISATION, util), (MEMORY, mib)))
     return Scrape(replica="exporter", round=0, asked=moment, answered=moment, status=200, text=text)
 
 

@@ -136,13 +136,13 @@ class Bench:
         """Follows a training until its story is `done`, its Job has ended or time is up; the last says whether."""
         begun, looked, ended = time.monotonic(), 0.0, False
 
-        def look() -> None:
+        def look(story: Story) -> None:
             nonlocal looked, ended
             if time.monotonic() - looked > 1.0:
                 looked = time.monotonic()
                 self.refuse_stuck(run, time.monotonic() - begun)
                 ended = self.trainers.job(run).ended is not None
-                progress(self.describe(run, self.control.story(run)))
+                progress(self.describe(run, story))
 
         return self.control.follow(run, lambda story: ended or done(story), seconds=seconds, every=every, look=look)
 
@@ -163,8 +163,3 @@ class Bench:
         name = f"{run}{part and '-'}{part}-ledger.jsonl.gz"
         self._record.keep(name, b"".join(msgspec.json.encode(event) + b"\n" for event in story.events))
         return f"evidence/{name}"
-
-
-def within(progress: Progress, phase: str, detail: str = "") -> Callable[[str], None]:
-    """Progress that names the phase first."""
-    return lambda text: progress(f"{phase}: {detail}{text}")

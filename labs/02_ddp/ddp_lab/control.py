@@ -76,7 +76,7 @@ class Control:
         *,
         seconds: float,
         every: float,
-        look: Callable[[], None] = lambda: None,
+        look: Callable[[Story], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> tuple[Story, bool]:
         """Reads the run until its story is `done` or time is up, and says which.
@@ -86,7 +86,7 @@ class Control:
             done: whether its story is what is waited for.
             seconds: how long at most.
             every: seconds between two reads, each of which takes a few milliseconds of the machine.
-            look: called between two reads.
+            look: called between two reads, with what was read.
             clock: monotonic seconds.
         """
         end = clock() + seconds
@@ -96,7 +96,7 @@ class Control:
                 return story, True
             if clock() >= end:
                 return story, False
-            look()
+            look(story)
             time.sleep(every)
 
     def _events(self, run: str, since: int) -> bytes:

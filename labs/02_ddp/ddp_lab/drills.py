@@ -8,8 +8,8 @@ import time
 
 import msgspec
 
-from clusters.api import Progress
-from ddp_lab.bench import SEEDS, Bench, within
+from clusters.api import Progress, within
+from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.drills_facts import Diagnosis, Drilled, Drills
 from ddp_lab.runs import FAULTS, RunSpec, drill
 from graders.check import Check

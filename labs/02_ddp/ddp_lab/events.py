@@ -4,7 +4,8 @@ Place: `bench` reads events from the service and hands them to the checks as one
 of themselves (uid, rank, attempt) is a claim; the address that they called from is the kernel's.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
@@ -61,18 +62,18 @@ class Story:
 
     def losses(self) -> dict[int, dict[int, float]]:
         """Reported loss by step and rank; of a step that was done again, what was said last."""
-        found: dict[int, dict[int, float]] = {}
-        for event in self.of("report"):
-            if event.loss is not None:
-                found.setdefault(event.step, {})[event.rank] = event.loss
-        return found
+        return self._reported(lambda event: event.loss)
 
     def draws(self) -> dict[int, dict[int, float]]:
         """Reported draw by step and rank, as `losses`."""
+        return self._reported(lambda event: event.draw)
+
+    def _reported(self, figure: Callable[[Event], float | None]) -> dict[int, dict[int, float]]:
         found: dict[int, dict[int, float]] = {}
         for event in self.of("report"):
-            if event.draw is not None:
-                found.setdefault(event.step, {})[event.rank] = event.draw
+            said = figure(event)
+            if said is not None:
+                found.setdefault(event.step, {})[event.rank] = said
         return found
 
     def batches(self, world: int) -> dict[int, tuple[int, ...]]:
@@ -101,6 +102,11 @@ class Story:
             for step, ranks in sorted(reported.items())
             if len(ranks) >= world
         }
+
+    def order(self, world: int) -> list[tuple[int, ...]]:
+        """The samples of each step from the first one on, up to the first that not all ranks did, or without any."""
+        read = self.batches(world)
+        return [read[step] for step in itertools.takewhile(lambda step: read.get(step), itertools.count())]
 
     def repeats(self) -> list[tuple[int, int]]:
         """Reads of a sample that the same process had read for the same step before: step and index."""

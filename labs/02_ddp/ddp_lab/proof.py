@@ -5,13 +5,12 @@ Place: test_ddp.py measures with these, one function a check, all of one trainin
 """
 
 import hashlib
-import itertools
 import time
 from typing import Literal
 
-from clusters.api import Progress
+from clusters.api import Progress, within
 from ddp_lab import replay
-from ddp_lab.bench import SEEDS, Bench, within
+from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Event
 from ddp_lab.proof_facts import Completed, EpochRead, Mathematics, Member, OneRun, Replica, Replicas, SamplesRead, Step
 from ddp_lab.runs import RunSpec, proof
@@ -117,9 +116,7 @@ class Proof:
 
     def _replayed(self) -> Truth:
         """Of the steps from the first one on that all ranks did."""
-        read = self.story.batches(self.world)
-        done = list(itertools.takewhile(lambda step: read.get(step), range(self.spec.job.steps)))
-        return replay.replayed(self.spec, [read[step] for step in done], self.spec.weights_at)
+        return replay.replayed(self.spec, self.story.order(self.world)[: self.spec.job.steps], self.spec.weights_at)
 
     def _weights(self, rank: int, step: int | str) -> bytes:
         return self._bench.control.weights(self.name, rank, step)

@@ -4,15 +4,14 @@ Place: test_ddp.py measures with these, two checks of one training; what they re
 Limits: nodes are lost where the cluster can lose them; a save is caught by the folder of checkpoints that changes.
 """
 
-import itertools
 from typing import Literal
 
 import msgspec
 
-from clusters.api import ElasticNodes, Progress
+from clusters.api import ElasticNodes, Progress, within
 from ddp_lab import replay
 from ddp_lab.aftermath import loss_of
-from ddp_lab.bench import SEEDS, Bench, within
+from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Event, Story
 from ddp_lab.proof_facts import Step
 from ddp_lab.recovery_facts import Loss, Recovery, What
@@ -138,14 +137,13 @@ class Broken:
     def _finding(self, losses: list[Loss], part: Part) -> Recovery:
         whole = part == "pods"
         story = self._story()
-        read, said = story.batches(self._world), story.losses()
-        done = list(itertools.takewhile(lambda step: read.get(step), range(self._spec.job.steps)))
-        true = replay.replayed(self._spec, [read[step] for step in done])
+        said, order = story.losses(), story.order(self._world)[: self._spec.job.steps]
+        true = replay.replayed(self._spec, order)
         steps = tuple(
             Step(step, tuple(each for _, each in sorted(said[step].items())), loss)
             for step, loss in enumerate(true.losses)
         )
-        drawn, expected = story.draws(), replay.draws(self._spec, len(done))
+        drawn, expected = story.draws(), replay.draws(self._spec, len(order))
         right = sum(set(drawn.get(step, {}).values()) == {number} for step, number in enumerate(expected))
         found = Recovery(
             losses=tuple(losses),

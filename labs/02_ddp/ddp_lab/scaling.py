@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from clusters.api import Progress
+from clusters.api import Progress, within
 from ddp_lab import replay
-from ddp_lab.bench import SEEDS, Bench, within
+from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Story
 from ddp_lab.runs import RunSpec, scaling
 from ddp_lab.scaling_facts import Turn, Turns
@@ -38,8 +38,7 @@ class Race:
         self._specs: dict[str, RunSpec] = {}
         self._names: dict[str, str] = {}
         for side in ORDERS[0]:
-            ranks = 1 if side == "single" else self.ranks
-            spec = scaling(SEEDS, ranks=ranks, micro_batches=MICRO_BATCHES, steps=planned)
+            spec = scaling(SEEDS, ranks=self._ranks(side), micro_batches=MICRO_BATCHES, steps=planned)
             # Weights are asked for before the first turn and after each: which of them is replayed is drawn later.
             asked = tuple(range(WARM_UP - 1, planned, self._steps))
             self._specs[side] = msgspec.structs.replace(spec, weights_at=asked)
@@ -61,6 +60,9 @@ class Race:
                 self._bench.trainers.end(name)
         return msgspec.structs.replace(begin, turns=turns, error=error, evidence=evidence)
 
+    def _ranks(self, side: str) -> int:
+        return 1 if side == "single" else self.ranks
+
     def _launched(self) -> list[str]:
         return [name for name in self._names.values() if name in self._bench.specs]
 
@@ -70,8 +72,7 @@ class Race:
             if side == "submission":
                 self._bench.launch(name, self._specs[side], self._say)
             else:
-                ranks = 1 if side == "single" else self.ranks
-                self._bench.launch_own(name, self._specs[side], self._say, ranks=ranks)
+                self._bench.launch_own(name, self._specs[side], self._say, ranks=self._ranks(side))
         for side in self._names:
             self._steps_done(side, 0, WARM_UP, seconds=self._turn_seconds * 4)
 
@@ -111,7 +112,7 @@ class Race:
             InfrastructureError: the lab's own training did not.
         """
         name = self._names[side]
-        ranks = 1 if side == "single" else self.ranks
+        ranks = self._ranks(side)
 
         def done(story: Story) -> bool:
             handed = {each.rank for each in story.of("weights") if each.step == end - 1}

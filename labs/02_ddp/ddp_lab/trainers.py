@@ -74,8 +74,6 @@ class Trainer:
     phase: str
     gpus: int
     leaving: bool
-    exit_code: int | None
-    restarts: int
     said: str
     """Its termination message, which is diagnosis.json."""
 
@@ -86,7 +84,6 @@ class Job:
 
     ended: str | None
     why: str
-    failed: int
 
 
 class Trainers:
@@ -118,8 +115,8 @@ class Trainers:
             raise InfrastructureError(f"the Job {run} cannot be read: {error}") from error
         for condition in status.conditions or []:
             if condition.status == "True" and condition.type in ("Complete", "Failed"):
-                return Job(condition.type, condition.message or condition.reason or "", status.failed or 0)
-        return Job(None, "", status.failed or 0)
+                return Job(condition.type, condition.message or condition.reason or "")
+        return Job(None, "")
 
     def end(self, run: str) -> None:
         """Deletes a run's Job with its pods, and returns once no pod of it is left."""
@@ -214,7 +211,5 @@ def _trainer(pod: kubernetes.client.V1Pod) -> Trainer:
         phase=pod.status.phase or "",
         gpus=int(limits.get("nvidia.com/gpu", 0)),
         leaving=pod.metadata.deletion_timestamp is not None,
-        exit_code=ended.exit_code if ended else None,
-        restarts=status.restart_count if status else 0,
         said=(ended.message or "") if ended else "",
     )

@@ -8,13 +8,13 @@ connection of its own and is never sent again.
 import time
 from collections.abc import Callable
 
-from clusters.api import Progress
+from clusters.api import Progress, within
 from graders import arrivals
 from graders.check import Check
 from graders.errors import SubmissionError
 from graders.samples import Run
 from vllm_lab.availability_facts import Loss, Upgrade
-from vllm_lab.bench import SEEDS, Bench, completions, within
+from vllm_lab.bench import SEEDS, Bench, completions
 from vllm_lab.loads import Load
 
 GRACE_SECONDS = 12.0

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from clusters.api import Charts, Cluster, ClusterError, Progress
-from graders import arrivals, crosscheck, load, scrape, workload
+from clusters.api import Charts, Cluster, ClusterError, Progress, within
+from graders import arrivals, crosscheck, gpu_scrape, load, scrape, workload
 from graders.crosscheck import Crosscheck
 from graders.during import run_during
 from graders.errors import InfrastructureError, SubmissionError
@@ -26,7 +26,6 @@ from graders.pods import Pods, Release, Trouble
 from graders.record import Record
 from graders.sampler import Place, Scrape
 from graders.samples import Run
-from vllm_lab import gpu
 from vllm_lab.loads import OUTPUT_TOKENS, Alone
 from vllm_lab.sides import MODEL, PORT
 
@@ -189,21 +188,13 @@ class Bench:
     def gpu_watched(self, name: str) -> Iterator[list[Scrape]]:
         """What the exporter on the submission's node tells of its GPU meanwhile; nothing where GPUs are simulated."""
         self.start(lambda _: None)
-        found: list[Scrape] = []
         if self._cluster.traits.gpus != "real":
-            yield found
+            yield []
             return
-        (node,) = self.pods.hosts(self._releases["submission"])
-        with scrape.Scraper(
-            {"exporter": Place(host=node, port=gpu.EXPORTER_PORT)},
-            enter=self._cluster.enter,
-            folder=self._folder,
-            brief=gpu.BRIEF,
-            seed=SEEDS.getrandbits(32),
-        ) as scraper:
-            with scraper.during(every=gpu.EVERY_SECONDS):
-                yield found
-            found += scraper.scrapes()
+        nodes = self.pods.hosts(self._releases["submission"])
+        seed = SEEDS.getrandbits(32)
+        with gpu_scrape.watched(nodes, enter=self._cluster.enter, folder=self._folder, seed=seed) as found:
+            yield found
         if found:
             scrapes = scrape.Scrapes.of(found, before=found[0].round, after=found[-1].round)
             self._keep(f"{name}-scrapes.jsonl", scrapes.encode())
@@ -319,8 +310,3 @@ def refuse_broken(run: Run) -> None:
     if run.incomplete or len(run.measured) < FEWEST:
         said = next(iter(run.wrong()), f"it answered {len(run.measured)} requests in {run.plan.window:g} s")
         raise InfrastructureError(f"the baseline, which the lab compares with, failed: {said}")
-
-
-def within(progress: Progress, phase: str, detail: str = "") -> Callable[[str], None]:
-    """Progress that names the phase first."""
-    return lambda text: progress(f"{phase}: {detail}{text}")

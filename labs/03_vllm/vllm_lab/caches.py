@@ -4,7 +4,7 @@ Place: test_vllm.py measures with these, one function a check; what they return 
 server's own counters are read between two moments at which it is idle.
 """
 
-from clusters.api import Progress
+from clusters.api import Progress, within
 from graders import arrivals, workload
 from graders.check import Check
 from graders.lengths import Fixed
@@ -12,7 +12,7 @@ from graders.plan import Request
 from graders.prompts import Prefixes, Workload
 from graders.samples import Run
 from graders.workload import Completions
-from vllm_lab.bench import IDS, SEEDS, Bench, completions, within
+from vllm_lab.bench import IDS, SEEDS, Bench, completions
 from vllm_lab.caches_facts import KvCache, PrefixCache, is_shared
 from vllm_lab.loads import Load
 from vllm_lab.sides import MODEL

@@ -6,12 +6,12 @@ moments at which it is idle.
 
 import math
 
-from clusters.api import Progress
+from clusters.api import Progress, within
 from graders import arrivals
 from graders.check import Check
 from graders.metrics import VLLM, Metrics
 from graders.samples import Run
-from vllm_lab.bench import SEEDS, Bench, within
+from vllm_lab.bench import SEEDS, Bench
 from vllm_lab.counters_facts import Counters, Edges
 from vllm_lab.loads import Load
 

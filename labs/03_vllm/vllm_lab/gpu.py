@@ -9,14 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from graders.metrics import Metrics
+from graders.gpu_scrape import activity
 from graders.sampler import Scrape
 from graders.samples import Run
-
-UTILISATION, USED = "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED"
-BRIEF = (UTILISATION, USED)
-EXPORTER_PORT = 9400
-EVERY_SECONDS = 0.5
 
 
 class GpuUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +69,8 @@ def gpu_seen(scrapes: Iterable[Scrape], runs: Sequence[Run], pod: str) -> GpuSee
         pod: its name, which the exporter gives as the label `pod`.
     """
     windows = [(run.t0 + run.plan.ramp, run.t0 + run.plan.window_end) for run in runs]
-    inside = [each for each in scrapes if any(start <= each.asked < end for start, end in windows)]
-    told = [Metrics.parse(each.text) for each in inside if each.failure is None]
-    busy = [value for metrics in told if (value := metrics.total(UTILISATION, pod=pod)) is not None]
-    held = [value for metrics in told if (value := metrics.total(USED, pod=pod)) is not None]
+    seen = activity(scrapes, windows, [pod])
     paces = [pace for run in runs for pace in run.tpot()]
-    if not busy or not held or not paces:
+    if seen is None or not paces:
         return None
-    return GpuSeen(utilisation=statistics.fmean(busy), used_gib=max(held) / 1024, tpot=statistics.median(paces))
+    return GpuSeen(utilisation=seen.utilisation, used_gib=seen.used_gib, tpot=statistics.median(paces))

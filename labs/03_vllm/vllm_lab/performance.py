@@ -8,7 +8,7 @@ on the same machine.
 import itertools
 from collections.abc import Sequence
 
-from clusters.api import Progress
+from clusters.api import Progress, within
 from graders import arrivals
 from graders.check import Check
 from graders.errors import InfrastructureError
@@ -17,7 +17,7 @@ from graders.sampler import Scrape
 from graders.samples import Answer, Run
 from graders.sequential import until_decided
 from graders.stats import Outcome
-from vllm_lab.bench import SEEDS, Bench, refuse_broken, within
+from vllm_lab.bench import SEEDS, Bench, refuse_broken
 from vllm_lab.gpu import GpuSeen, gpu_seen
 from vllm_lab.loads import OUTPUT_TOKENS, Load
 from vllm_lab.objective_facts import LADDER, HighestLoad, Objective, Probe, ServiceLevel, decided

@@ -6,11 +6,11 @@ Place: test_vllm.py measures with these, one function a check; what they return 
 
 from typing import Any
 
-from clusters.api import Progress
+from clusters.api import Progress, within
 from graders.allowance import strangers
 from graders.budget import Budget
 from graders.errors import SubmissionError
-from vllm_lab.bench import Bench, within
+from vllm_lab.bench import Bench
 from vllm_lab.sides import FIXED, FREE, uses
 from vllm_lab.start_facts import Start
 
