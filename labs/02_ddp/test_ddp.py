@@ -7,10 +7,11 @@ checks look at one training, which runs again when the first of them is measured
 from typing import Any
 
 import kubernetes
+import msgspec
 import pytest
 
 from clusters.api import Charts, Cluster, Progress
-from ddp_lab import drills, start
+from ddp_lab import drills, gpus, start
 from ddp_lab.bench import Bench
 from ddp_lab.proof import Proof
 from ddp_lab.proof_facts import Completed
@@ -116,7 +117,10 @@ def test_scaling(check: Check, bench: Bench, progress: Progress, ran: Trainings)
     def measure(number: int) -> Turns:
         if number > 1:
             ran.race = Race(check, bench, progress, f"again-{number}")
-        return ran.race.turns
+        turns = ran.race.turns
+        if turns.problem or bench.cluster.traits.gpus != "real":
+            return turns
+        return msgspec.structs.replace(turns, gpu=gpus.on_gpus(check, bench, progress, f"gpus-{number}"))
 
     check.measure(measure)
 

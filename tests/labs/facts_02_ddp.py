@@ -228,14 +228,16 @@ FAILURES: dict[str, Failure] = {
         but("communication", turns=turns(sent=(24000, 24000))),
         "failed",
         "often",
-        "0.0 MB a rank and step, 4.00 times as much",
+        "0.0 MB a rank and step, 4.00 times as much; a step spends 17% of its time beyond what one rank alone needs "
+        "for its part",
     ),
     "gradients by other ways": (
         "communication",
         but("communication", turns=turns(sent=(60, 60))),
         "failed",
         "elsewhere",
-        "0.0 MB a rank and step, 0.01 times as much",
+        "0.0 MB a rank and step, 0.01 times as much; a step spends 17% of its time beyond what one rank alone needs "
+        "for its part",
     ),
     "no turn": (
         "communication",

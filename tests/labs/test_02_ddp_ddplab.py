@@ -89,6 +89,16 @@ def test_a_process_joins_as_torchrun_started_it(ddplab: Any, server: DataServer)
     assert env == environ(server)
 
 
+@pytest.mark.parametrize(("computes", "told"), [(True, ("cuda", "nccl")), (False, ("cpu", "gloo"))])
+def test_where_it_computes_decides_how_ranks_talk(
+    ddplab: Any, server: DataServer, computes: bool, told: tuple[str, str]
+) -> None:
+    add(server)
+    ddplab.torch.cuda.is_available.return_value = computes
+    job = ddplab.join(environ(server))
+    assert (job.device, job.backend) == told
+
+
 def test_it_waits_for_the_run_and_for_the_service(ddplab: Any, server: DataServer) -> None:
     later = threading.Timer(0.05, add, [server])
     later.start()

@@ -4,10 +4,12 @@ Place: the fixture of test_ddp.py makes one `Bench` per run. Limits: trainings s
 that are timed compute in turns; a training is a Helm release of the chart ddp, which is named as its run.
 """
 
+import contextlib
 import random
 import secrets
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,19 @@ from ddp_lab.events import Story
 from ddp_lab.runs import RunSpec
 from ddp_lab.sides import IMAGE
 from ddp_lab.trainers import Job, Trainers
+from graders import gpu_scrape
 from graders.allowance import layered
 from graders.errors import InfrastructureError
 from graders.record import Record
+from graders.sampler import Scrape
 
 SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
 SERVICE_SECONDS = 60.0
 PENDING_SECONDS = 30.0
-LIBRARY, YARDSTICK = "ddplab.py", "yardstick.py"
+LIBRARY = "ddplab.py"
+OWN = ("yardstick.py", "bandwidth.py")
+"""The lab's own trainings."""
 
 
 class Bench:
@@ -72,9 +78,7 @@ class Bench:
             return
         progress("starting the data service")
         pods = self._lab / "pods"
-        files = {
-            path.name: path.read_text() for path in sorted(pods.glob("*.py")) if path.name not in (LIBRARY, YARDSTICK)
-        }
+        files = {path.name: path.read_text() for path in sorted(pods.glob("*.py")) if path.name not in (LIBRARY, *OWN)}
         self._charts.install("data", "ddp-data", {"image": IMAGE, "files": files, "controlToken": self._token})
         self.control.wait(SERVICE_SECONDS)
         self._begun = True
@@ -90,11 +94,13 @@ class Bench:
         """
         self._install(run, spec, progress, self._script, layered(self._values["submission"], changes or {}))
 
-    def launch_own(self, run: str, spec: RunSpec, progress: Progress, *, ranks: int) -> None:
-        """Starts a training of the lab's own on so many ranks, which submissions are timed against."""
+    def launch_own(
+        self, run: str, spec: RunSpec, progress: Progress, *, ranks: int, script: str = "yardstick.py"
+    ) -> None:
+        """Starts a training of the lab's own on so many ranks, by default that which submissions are timed against."""
         torchrun = {"nnodes": ranks, "rdzvBackend": "c10d", "rdzvEndpoint": True, "maxRestarts": 0}
         values = layered(self._values["lab"], {"workers": ranks, "threads": 1, "torchrun": torchrun})
-        self._install(run, spec, progress, (self._lab / "pods" / YARDSTICK).read_text(), values)
+        self._install(run, spec, progress, (self._lab / "pods" / script).read_text(), values)
 
     def clear(self, progress: Progress) -> None:
         """Ends every training that still has pods, whose devices and processors others need."""
@@ -157,6 +163,15 @@ class Bench:
         done = max((event.step for event in story.of("report")), default=-1) + 1
         pods = [f"{each.phase}{', leaving' if each.leaving else ''}" for each in self.trainers.of(run)]
         return f"{run}: {done} of {self.specs[run].job.steps} steps, pods: {', '.join(pods) or 'none'}"
+
+    @contextlib.contextmanager
+    def gpus_watched(self, run: str, nodes: Sequence[str]) -> Iterator[list[Scrape]]:
+        """What the exporters on these nodes tell meanwhile; kept as evidence."""
+        with tempfile.TemporaryDirectory(prefix="gpus-") as place:
+            enter, seed = self.cluster.enter, SEEDS.getrandbits(32)
+            with gpu_scrape.watched(nodes, enter=enter, folder=Path(place), seed=seed) as found:
+                yield found
+        self._record.keep(f"{run}-scrapes.jsonl", b"".join(msgspec.json.encode(each) + b"\n" for each in found))
 
     def keep(self, run: str, story: Story, part: str = "") -> str:
         """Keeps the ledger of a training so far as evidence; returns its name, which has `part` in it."""

@@ -5,7 +5,8 @@ cores; each draw is kept in the record, so that a run can be looked at again.
 
 Why these sizes: a proof has more samples than batches divide, by one to three, so that a rank is left without any in
 an epoch's last step. A scaling run computes about 4.8 GFLOP a rank and step, and sends 6.3 MB from each rank. A
-recovery run has checkpoints of 21 MB, so that a save can be caught.
+recovery run has checkpoints of 21 MB, so that a save can be caught. A run of endurance computes about 200 GFLOP a rank
+and step from 0.3 MB of samples, so that a GPU, and not the data service, is what it waits for.
 """
 
 import random
@@ -163,6 +164,25 @@ def scaling(draw: random.Random, *, ranks: int, micro_batches: int, steps: int) 
         seed=draw.getrandbits(31),
     )
     return RunSpec(job=job, until=0, **_seeds(draw))
+
+
+def endurance(draw: random.Random, *, ranks: int) -> RunSpec:
+    """A training in float32 that is large enough for GPUs and goes on until it is ended; few bytes a sample."""
+    batch = 2048 * ranks
+    job = JobSpec(
+        samples=batch * 8,
+        features=16,
+        outputs=16,
+        hidden=(4000, 4000),
+        epochs=10_000,
+        batch=batch,
+        micro_batches=1,
+        learning_rate=0.01,
+        momentum=0.0,
+        dtype="float32",
+        seed=draw.getrandbits(31),
+    )
+    return RunSpec(job=job, **_seeds(draw))
 
 
 def recovery(draw: random.Random, *, epochs: int, pace_seconds: float, checkpoint_every: int) -> RunSpec:

@@ -9,6 +9,7 @@ import statistics
 
 import msgspec
 
+from ddp_lab.gpu_facts import GpuTraining
 from graders import stats
 from graders.judging import Facts, Thresholds
 from graders.rubric import Finding
@@ -40,6 +41,7 @@ class Turns(Facts, frozen=True, kw_only=True):
         error: how far the submission's weights moved otherwise than those of one process over one turn that was
             drawn, in times of how far they moved; None where they could not be had.
         problem: why there is nothing to look at, or None.
+        gpu: what GPUs made of it; None where they are simulated.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Turns(Facts, frozen=True, kw_only=True):
     turns: tuple[dict[str, Turn], ...]
     error: float | None = None
     problem: str | None = None
+    gpu: GpuTraining | None = None
 
 
 def ideal_bytes(gradient_bytes: int, ranks: int) -> float:
@@ -69,9 +72,14 @@ def judge_communication(facts: Turns, threshold: Thresholds) -> Finding:
         )
     estimate, low = statistics.median(sent), min(sent)
     few, much = estimate < threshold("comm_floor"), estimate > most
+    alone, ours = (_median_seconds(facts, side) for side in ("single", "submission"))
+    share = max(0.0, 1 - alone / ours)
     return Finding(
         expected=expected,
-        observed=f"{estimate * ideal / 1e6:.1f} MB a rank and step, {estimate:.2f} times as much",
+        observed=(
+            f"{estimate * ideal / 1e6:.1f} MB a rank and step, {estimate:.2f} times as much; a step spends {share:.0%} "
+            "of its time beyond what one rank alone needs for its part"
+        ),
         verdict="failed" if few or much else "passed",
         unit="times one all-reduce",
         value=estimate,
@@ -95,8 +103,7 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         )
     ratios = [0.0 if ours is None else (theirs or math.inf) / ours for _, theirs, ours in times]
     estimate = stats.median_of_pairs(ratios)
-    alone = statistics.median(single or math.inf for single, _, _ in times)
-    ours = statistics.median(math.inf if mine is None else mine for _, _, mine in times)
+    alone, ours = (_median_seconds(facts, side) for side in ("single", "submission"))
     cores = max((used / (turn.seconds or math.inf) for turn in _submissions(facts) for used in turn.cpu), default=0.0)
     told, hint = [], None
     if facts.error is None or facts.error > most:
@@ -106,6 +113,8 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
     if cores > threshold("scaling_cores"):
         told.append(f"a rank used {cores:.1f} cores")
         hint = hint or "threads"
+    if facts.gpu:
+        told += facts.gpu.shortfalls(threshold)
     outcome = stats.decide(estimate, goal)
     return Finding.of_estimate(
         estimate,
@@ -116,11 +125,17 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
                 *told,
                 f"{estimate.value:.2f} times: {ours / facts.steps * 1000:.0f} ms a step, where one rank alone takes "
                 f"{alone / facts.steps * 1000:.0f} ms for its part: an efficiency of {alone / ours:.0%}",
+                *([facts.gpu.words(threshold)] if facts.gpu else []),
             ]
         ),
         verdict="failed" if told else outcome,
         hint=None if outcome == "passed" and not told else hint or "slow",
     )
+
+
+def _median_seconds(facts: Turns, side: str) -> float:
+    """Of a side's turns; infinite where they were not done."""
+    return statistics.median(turn[side].seconds or math.inf for turn in facts.turns)
 
 
 def _submissions(facts: Turns) -> list[Turn]:

@@ -125,6 +125,10 @@ class Job:
     """What was put into os.environ, or with None taken out of it."""
     service: Service = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
+    device: str = "cpu"
+    """Where model and samples are: cuda in a pod whose GPU computes, else cpu."""
+    backend: str = "gloo"
+    """Of the process group: nccl between GPUs, else gloo."""
     next_step: int | None = field(default=None, repr=False)
 
     def model(self) -> torch.nn.Sequential:
@@ -145,7 +149,7 @@ class Job:
             for parameter, part in zip(model.parameters(), parts, strict=True):
                 parameter.copy_(part.view_as(parameter))
         model.register_forward_pre_hook(lambda *_: self._tick())
-        return model
+        return model.to(self.device)
 
     def batch(
         self, indices: Iterable[int], *, epoch: int, step: int, micro: int = 0
@@ -157,8 +161,10 @@ class Job:
         body = json.dumps({"epoch": epoch, "step": step, "micro": micro, "indices": asked}).encode()
         found, dtype = self.service.ask("POST", "/batch", body), getattr(torch, self.dtype)
         if not asked:
-            return torch.empty(0, self.features, dtype=dtype), torch.empty(0, self.outputs, dtype=dtype)
-        numbers = torch.frombuffer(bytearray(found), dtype=dtype)
+            sizes = self.features, self.outputs
+            x, y = (torch.empty(0, size, dtype=dtype, device=self.device) for size in sizes)
+            return x, y
+        numbers = torch.frombuffer(bytearray(found), dtype=dtype).to(self.device)
         x, y = numbers.split([len(asked) * self.features, len(asked) * self.outputs])
         return x.view(-1, self.features), y.view(-1, self.outputs)
 
@@ -225,7 +231,9 @@ def join(environ: MutableMapping[str, str] = os.environ) -> Job:
             environ[name] = value
     told["global_batch"] = told.pop("batch")
     told["parameters"] = [(name, tuple(shape)) for name, shape in told["parameters"]]
-    return Job(**told, service=service, identity={"uid": uid, "node": node, "pid": pid, "ticket": told["ticket"]})
+    device, backend = ("cuda", "nccl") if torch.cuda.is_available() else ("cpu", "gloo")
+    identity = {"uid": uid, "node": node, "pid": pid, "ticket": told["ticket"]}
+    return Job(**told, service=service, identity=identity, device=device, backend=backend)
 
 
 def diagnose(fault: str, rank: int, said: str) -> None:

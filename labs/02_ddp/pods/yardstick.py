@@ -14,12 +14,12 @@ def main() -> None:
     """Trains as the data service says, with plain SGD."""
     torch.set_num_threads(1)
     job = ddplab.join()
-    dist.init_process_group("gloo")
+    dist.init_process_group(job.backend)
     rank, world = dist.get_rank(), dist.get_world_size()
     job.introduce()
     model = job.model()
     parameters = list(model.parameters())
-    flat = torch.zeros(sum(each.numel() for each in parameters) + 1, dtype=parameters[0].dtype)
+    flat = torch.zeros(sum(each.numel() for each in parameters) + 1, dtype=parameters[0].dtype, device=job.device)
     views, place = [], 0
     for each in parameters:
         views.append(flat[place : place + each.numel()].view_as(each))

@@ -200,7 +200,7 @@ def train(job: ddplab.Job, model: torch.nn.Module, watch: Watch, rank: int, worl
     for step, epoch, batch in steps(job, begin):
         begun = time.monotonic()
         mine = batch[rank::world]
-        told = torch.zeros(1 + world, dtype=torch.float64)  # the loss, and how long each rank needed
+        told = torch.zeros(1 + world, dtype=torch.float64, device=job.device)  # the loss, and how long each rank needed
         for micro in range(job.micro_batches):
             last = micro == job.micro_batches - 1
             watch.at(step, micro, "batch")
@@ -238,7 +238,7 @@ def main() -> None:
     found = mistake(job, model, rank)
     store = meet(rank, world)
     limit = timedelta(seconds=MEETING_SECONDS if found else job.timeout_seconds)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=limit)
+    dist.init_process_group(job.backend, store=store, rank=rank, world_size=world, timeout=limit)
     mistakes: list[Any] = [None] * world
     dist.all_gather_object(mistakes, found)
     for other, their in enumerate(mistakes):
