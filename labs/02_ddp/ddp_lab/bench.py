@@ -32,6 +32,8 @@ SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
 SERVICE_SECONDS = 60.0
 PENDING_SECONDS = 30.0
+LOOK_SECONDS = 1.0
+"""Between two looks at the Job and the pods of a training that is followed: they take time of those that are timed."""
 LIBRARY = "ddplab.py"
 OWN = ("yardstick.py", "bandwidth.py")
 """The lab's own trainings."""
@@ -124,17 +126,9 @@ class Bench:
         Raises:
             InfrastructureError: no node takes its pods, or their image is not there.
         """
-        begun, shown = time.monotonic(), 0.0
-        while True:
-            job, story = self.trainers.job(run), self.control.story(run)
-            self.refuse_stuck(run, time.monotonic() - begun)
-            if job.ended or time.monotonic() - begun > seconds:
-                self.keep(run, story)
-                return story, job
-            if time.monotonic() - shown > 0.5:
-                shown = time.monotonic()
-                progress(self.describe(run, story))
-            time.sleep(0.2)
+        story, _ = self.follow(run, lambda _: False, progress, seconds=seconds, every=0.2)
+        self.keep(run, story)
+        return story, self.trainers.job(run)
 
     def follow(
         self, run: str, done: Callable[[Story], bool], progress: Progress, *, seconds: float, every: float = 0.1
@@ -144,7 +138,7 @@ class Bench:
 
         def look(story: Story) -> None:
             nonlocal looked, ended
-            if time.monotonic() - looked > 1.0:
+            if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
                 self.refuse_stuck(run, time.monotonic() - begun)
                 ended = self.trainers.job(run).ended is not None
