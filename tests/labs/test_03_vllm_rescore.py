@@ -160,9 +160,9 @@ def test_a_threshold_changes_the_check_that_asks_for_it_and_what_needs_that(full
     [
         ({"knee_factor": 4.0}, {"highest_load": "passed"}),
         ({"loss_share": 0.7}, {"replica_loss": "passed"}),
-        ({"throughput_pairs": 9.0, "slo_seconds": 20.0, "counters_requests": 90.0, "upgrade_patience": 1.3}, {}),
+        ({"throughput_pairs": 9.0, "slo_seconds": 20.0, "counters_requests": 90.0, "upgrade_patience": 1.6}, {}),
         ({"kv_streams": 32.0}, {"kv_cache": "inconclusive", "prefix_cache": "skipped"}),
-        ({"upgrade_patience": 1.5}, {"rolling_upgrade": "inconclusive"}),
+        ({"upgrade_patience": 2.0}, {"rolling_upgrade": "inconclusive"}),
     ],
 )
 def test_other_numbers_change_no_other_check(full: Path, numbers: dict[str, float], changed: dict[str, str]) -> None:
