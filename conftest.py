@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import kubernetes
@@ -34,6 +33,7 @@ from graders.gpu_recorder import GpuRecorder
 from graders.lab import Lab
 from graders.machine import describe_machine
 from graders.plugin import Plugin
+from graders.provenance import harness_version
 from graders.record import Record
 from graders.redact import is_secret_name
 from graders.rubric import ClusterFacts, ErrorClasses, Left
@@ -177,7 +177,7 @@ def pytest_configure(config: pytest.Config) -> None:
         results=config.option.out.absolute(),
         submission=lambda lab: submission_folder(lab, explicit=config.option.submission, work=WORK, labs=LABS),
         machine=describe_machine(),
-        version=version("gpulab"),
+        version=harness_version(ROOT),
         errors=errors,
         alive=use.check_alive,
         facts=use.facts,

@@ -46,7 +46,8 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         lab: which.
-        kind: what gradings have to share to be put together (`graders.variance.kind_of`).
+        kind: what gradings have to share to be put together (`graders.variance.kind_of`), but for the harness's code
+            between releases: it may change while the figure grows, the lab may not.
         machine: processor, cores, memory.
         busy: the share of a core that another process used meanwhile.
         started: UTC.
@@ -74,7 +75,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
         machine = verdict.machine
         return cls(
             lab=verdict.lab,
-            kind=kind_of(verdict),
+            kind=kind_of(msgspec.structs.replace(verdict, grader_version=verdict.grader_version.partition("+")[0])),
             machine=f"{machine.cores} cores of {machine.cpu_model}, {(machine.memory_bytes or 0) / GIB:.0f} GiB",
             busy=busy,
             started=verdict.started,

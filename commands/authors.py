@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from clusters import backends, spec
@@ -21,13 +20,13 @@ from commands.places import LABS, PROOFS, RESULTS, ROOT, Commands, add_cluster_f
 from graders.errors import GraderError
 from graders.gates import matrix
 from graders.gates.gate import Gate
-from graders.gates.gradings import Grade, Gradings, duration, folder_digest
+from graders.gates.gradings import Grade, Gradings, duration
 from graders.gates.measured import Graded, measured, mistakes
 from graders.gates.proof import Proof, read_proof
 from graders.gates.skeleton import new_lab
-from graders.gates.sources import Code
 from graders.gates.structure import Machines, structure
 from graders.lab import Lab
+from graders.provenance import harness_version, lab_digest
 from graders.record import write_whole
 from graders.rubric import Verdict
 
@@ -109,8 +108,8 @@ def verify(proof: Proof, folder: Path, grade: Grade, options: argparse.Namespace
         if not options.structure:
             print("Nothing was graded; correct the above first.")
         return 0 if fits else 1
-    harness = version("gpulab")
-    gradings = Gradings(proof, folder, grade, lab=_digest(proof.lab), harness=harness, clock=time.monotonic)
+    harness = harness_version(ROOT)
+    gradings = Gradings(proof, folder, grade, lab=lab_digest(proof.lab), harness=harness, clock=time.monotonic)
     graded = _graded(gradings, proof.lab, options)
     gates += measured(proof, graded, whole=not options.only)
     found = matrix.record(proof, gates, graded, harness=harness, now=datetime.now(UTC).replace(microsecond=0))
@@ -176,14 +175,6 @@ def grader(lab: Lab, options: argparse.Namespace) -> Grade:
         return verdict
 
     return grade
-
-
-def _digest(lab: Lab) -> str:
-    """Of the lab's files, of the charts that its code names, and of what these link to."""
-    words = Code(lab).lab_words
-    named = {path for path in (lab.folder.parents[1] / "charts").iterdir() if path.name in words}
-    shared = {link.resolve() for chart in named for link in chart.glob("charts/*")}
-    return folder_digest(lab.folder, *sorted(named | shared))
 
 
 def _runs(word: str) -> int:

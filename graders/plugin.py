@@ -25,6 +25,7 @@ from graders.exports import formats
 from graders.fixtures import RUNS
 from graders.lab import Lab
 from graders.machine import Machine
+from graders.provenance import lab_digest
 from graders.record import NotWritten, Record, run_id
 from graders.report import render_scorecard
 from graders.retry import PAUSE_SECONDS, Retry
@@ -306,6 +307,7 @@ class Plugin:
             grader_version=self._version,
             submission=submission.digest if isinstance(submission, Submission) else None,
             started=now,
+            lab_digest=lab_digest(lab),
             hint_tiers=self._tiers,
             **msgspec.structs.asdict(terms),
         )

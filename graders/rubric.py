@@ -145,6 +145,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     grader_version: str
     submission: str | None
     started: datetime
+    lab_digest: str | None = None
     hint_tiers: int = 1
     student: str | None = None
     variant: Variant | None = None
@@ -157,11 +158,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """A run's outcome, as verdict.json holds it.
 
     `simulated` names what is simulated, and is None, like `level` and `traits`, while no cluster was seen; `submission`
-    is the digest, None when it was refused; `reason` says why the run as a whole is an error; times are UTC;
-    `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is, and `variant` with which
-    numbers, where they are not the lab's own; `submitted` when it was handed in, where that was said; `attempt` which
-    of the student's it is among those that count, where they are limited; `late` how late, where there is a deadline,
-    and `final_points` what is left of `points` then; `left` what the run was asked to leave on the cluster.
+    is the digest, None when it was refused, `lab_digest` that of the lab's files; `reason` says why the run as a whole
+    is an error; times are UTC; `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is,
+    and `variant` with which numbers, where they are not the lab's own; `submitted` when it was handed in, where that
+    was said; `attempt` which of the student's it is among those that count, where they are limited; `late` how late,
+    where there is a deadline, and `final_points` what is left of `points` then; `left` what the run was asked to leave
+    on the cluster.
     """
 
     schema: str = SCHEMA
@@ -180,6 +182,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     ended: datetime | None
     traits: Mapping[str, Any] | None
     checks: tuple[CheckResult, ...]
+    lab_digest: str | None = None
     hint_tiers: int = 1
     student: str | None = None
     variant: Variant | None = None

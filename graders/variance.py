@@ -99,14 +99,15 @@ Runs = Sequence[tuple[str, Verdict]]
 def kind_of(verdict: Verdict) -> str:
     """What two runs have to share to be put together, as sixteen digits.
 
-    The submission, the checks and numbers, the grader's version, the level, and the machine's processor, cores and
-    memory to the GiB. Kernel and libraries may differ: they are updated while a figure grows.
+    The submission, the lab's files, the checks and numbers, the grader's version, the level, and the machine's
+    processor, cores and memory to the GiB. Kernel and libraries may differ: they are updated while a figure grows.
     """
     machine, memory = verdict.machine, verdict.machine.memory_bytes
     facts = (
         verdict.lab,
         verdict.submission,
         verdict.grader_version,
+        verdict.lab_digest,
         verdict.level,
         verdict.simulated,
         machine.cpu_model,

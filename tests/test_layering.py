@@ -31,6 +31,7 @@ LAYERS = (
         "lab",
         "machine",
         "submission",
+        "provenance",
         "process",
         "pods",
         "allowance",

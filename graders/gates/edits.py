@@ -11,6 +11,8 @@ from typing import Annotated
 
 import msgspec
 
+from graders.provenance import contents
+
 _LONGEST = 60
 
 
@@ -20,15 +22,6 @@ class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     old: Annotated[str, msgspec.Meta(min_length=1)]
     new: str
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All files in a folder by name (relative, with slashes), but for Python's bytecode; none where it is not there."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
 
 
 def edited(files: Mapping[str, bytes], edits: Sequence[Edit]) -> dict[str, bytes]:

@@ -6,16 +6,14 @@ is kept of a grading that came to what it must, and of another all that its run 
     <folder>/fault-<name>-<run>/verdict.json, kept.json, grade.log (and submission/ and the run's folder)
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from statistics import median
 
 import msgspec
 
 from graders.errors import HarnessError
-from graders.gates.edits import contents
 from graders.gates.measured import Graded, mistakes
 from graders.gates.proof import Case, Proof
 from graders.record import pretty, write_whole
@@ -180,12 +178,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def folder_digest(*folders: Path, without: Sequence[str] = ("README.md",)) -> str:
-    """SHA-256 over the names and contents of all files in some folders, but for documents and Python's bytecode."""
-    whole = hashlib.sha256()
-    for folder in folders:
-        files = {name: content for name, content in contents(folder).items() if PurePosixPath(name).name not in without}
-        whole.update(f"{folder.name}\0{digest(files)}\0".encode())
-    return whole.hexdigest()

@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from graders.errors import GraderError
-from graders.gates.edits import Edit, contents, edited, misfits
+from graders.gates.edits import Edit, edited, misfits
 from graders.lab import Lab
+from graders.provenance import contents
 
 TABLE = "expected.toml"
 _NAME = re.compile(r"\w[\w.-]*")

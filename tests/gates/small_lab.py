@@ -10,12 +10,12 @@ from pathlib import Path
 import msgspec
 
 from commands.authors import SKELETON, structural_gates
-from graders.gates.edits import contents
 from graders.gates.gate import Gate
 from graders.gates.measured import Graded
 from graders.gates.proof import Proof, read_proof
 from graders.gates.skeleton import new_lab
 from graders.lab import Lab
+from graders.provenance import contents
 from graders.rubric import CheckResult, Status, Verdict
 from tests.graders.verdicts import NOON, result, verdict_on
 

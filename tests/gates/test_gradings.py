@@ -6,9 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from graders.gates.gradings import Gradings, Step, duration, folder_digest
+from graders.gates.gradings import Gradings, Step, duration
 from graders.gates.measured import Graded
 from graders.gates.proof import UnknownCase
+from graders.provenance import folder_digest
 from graders.rubric import CheckResult, Verdict
 from tests.gates.small_lab import FAULTS, PASSED, READY, SKIPPED, SmallLab, as_due, ended
 
