@@ -139,6 +139,13 @@ FAILURES: dict[str, Failure] = {
         "unmet",
         "proof-1 called from elsewhere than a pod of the Job; proof-1 holds no device",
     ),
+    "one speaks for another": (
+        "one_run",
+        OneRun(members=MEMBERS, strange=("a report as rank 1 of proof-1 came from proof-1-0", "another")),
+        "failed",
+        "unmet",
+        "a report as rank 1 of proof-1 came from proof-1-0 (2 such events)",
+    ),
     "two ranks in a pod": (
         "one_run",
         OneRun(members=(member(0), member(1, pod="proof-0"))),
@@ -238,6 +245,51 @@ FAILURES: dict[str, Failure] = {
         "elsewhere",
         "0.0 MB a rank and step, 0.01 times as much; a step spends 17% of its time beyond what one rank alone needs "
         "for its part",
+    ),
+    "one rank sends for both": (
+        "communication",
+        but("communication", turns=turns(sent=(12000, 0))),
+        "failed",
+        "elsewhere",
+        "0.0 MB a rank and step, 0.00 times as much; a step spends 17% of its time beyond what one rank alone needs "
+        "for its part",
+    ),
+    "samples left out": (
+        "scaling",
+        but("scaling", batch=1024, fewest=2),
+        "failed",
+        "work",
+        "a step read 2 of its 1024 samples; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its part: "
+        "an efficiency of 83%",
+    ),
+    "at work while others are timed": (
+        "scaling",
+        but("scaling", turns=turns(idle=0.9)),
+        "failed",
+        "threads",
+        "a pod used 0.9 cores while others had their turns; 1.00 times: 100 ms a step, where one rank alone takes 83 "
+        "ms for its part: an efficiency of 83%",
+    ),
+    "not killed in a save": (
+        "recovers_process",
+        but("recovers_process", losses=(msgspec.structs.replace(KILLED, saving=False),)),
+        "failed",
+        "from_the_start",
+        f"{KILLED.words()}; no rank opened a file in the folder of checkpoints, so none was killed while it saved",
+    ),
+    "another order after a restart": (
+        "recovers_process",
+        but("recovers_process", missing=3, twice=2),
+        "failed",
+        "state",
+        f"{KILLED.words()}; in whole epochs 3 samples were never read, 2 more than once",
+    ),
+    "other weights in the end": (
+        "recovers_pod",
+        but("recovers_pod", weights=0.5),
+        "failed",
+        "state",
+        f"{DELETED.words()}; {LOST.words()}; final weights are off by 0.5 of their size",
     ),
     "no turn": (
         "communication",

@@ -10,6 +10,7 @@ import pytest
 from ddp_lab import replay
 from ddp_lab.aftermath import loss_of
 from ddp_lab.events import Story
+from ddp_lab.proof import epochs_read
 from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, proof, recovery, scaling
 from ddp_lab.scaling_facts import ideal_bytes
 from ddp_lab.sides import chart_values, uses
@@ -124,12 +125,67 @@ def test_a_proof_leaves_a_rank_without_samples_at_the_end_of_an_epoch(seed: int)
 
 def test_other_runs_have_the_sizes_that_the_lab_speaks_of() -> None:
     race = scaling(random.Random(1), ranks=2, micro_batches=4, steps=39)
-    slow = recovery(random.Random(1), epochs=8, pace_seconds=0.1, checkpoint_every=5)
+    slow = recovery(random.Random(1), epochs=11, pace_seconds=0.1, checkpoint_every=5)
 
     assert (race.job.gradient_bytes, race.job.steps, race.until) == (6300672, 40, 0)
     assert ideal_bytes(race.job.gradient_bytes, 2) == race.job.gradient_bytes
     assert slow.job.gradient_bytes * 2 > 16e6
-    assert slow.job.steps == 80
+    assert (slow.job.steps, slow.job.steps_per_epoch) == (77, 7)
+
+
+def test_whole_epochs_are_told_from_the_one_that_is_under_way() -> None:
+    job = msgspec.structs.replace(proof(random.Random(1)).job, samples=4, batch=2)
+
+    found = epochs_read(job, [(0, 1), (2, 3), (1, 1), (0, 3), (2, 2)])
+
+    assert [(each.missing, each.twice) for each in found] == [(0, 0), (1, 1)]
+    assert found[0].order != found[1].order
+
+
+def test_who_speaks_for_others_is_told() -> None:
+    homes = {"a": "10.0.0.1", "b": "10.0.0.2"}
+    mine: list[dict[str, Any]] = [
+        {**join("a"), "ip": "10.0.0.1", "rank": 0},
+        {**join("b"), "ip": "10.0.0.2", "rank": 1},
+        {**report("a", 0, 0), "ip": "10.0.0.1"},
+        {**report("b", 1, 0), "ip": "10.0.0.2"},
+        {"kind": "refused", "ip": "10.0.0.9", "uid": "", "rank": 0},
+        # Both have changed places after a loss, and what one had asked for before comes now.
+        {**join("a"), "ip": "10.0.0.1", "rank": 1},
+        {**batch("a", 0, 1, 5), "ip": "10.0.0.1"},
+        {**report("a", 1, 1), "ip": "10.0.0.1"},
+    ]
+    false: list[dict[str, Any]] = [
+        {**report("b", 0, 1), "ip": "10.0.0.2"},
+        {**report("b", 1, 1), "ip": "10.0.0.1"},
+        {**report("c", 1, 1), "ip": "10.0.0.3"},
+        {**batch("b", 0, 1, 5), "ip": "10.0.0.2"},
+    ]
+
+    assert story(*mine).strange(homes) == []
+    assert [each.n for each in story(*mine, *false).strange(homes)] == [8, 9, 10, 11]
+
+
+def test_steps_that_are_done_again_in_silence_are_counted() -> None:
+    before = [join("a"), *(report("a", 0, step) for step in range(4))]
+    quiet = [
+        join("a"),
+        *(batch("a", 0, step, 1) for step in range(4)),
+        {"kind": "tick", "uid": "a", "rank": 0, "step": 4},
+    ]
+
+    found = loss_of(story(*before, *quiet, report("a", 0, 4)), "process", 0, 4.5, world=1)
+
+    assert (found.step, found.again) == (3, 4)
+
+
+def test_a_range_of_workers_is_refused() -> None:
+    with pytest.raises(SubmissionError) as error:
+        budget({}, {"torchrun": {"nnodes": "1:2"}}, "")
+    assert str(error.value) == (
+        "torchrun.nnodes is '1:2': steps that some of the workers do without the others are nobody's here; "
+        "name one number"
+    )
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -23,10 +23,13 @@ def loss_of(story: Story, what: What, rank: int, at: float, *, world: int, savin
     before = {event.step for event in story.of("report") if joined is None or event.t < joined}
     last = max(before, default=-1)
     introduced: dict[int, float] = {}
+    worked: set[int] = set()
     reported: dict[int, dict[int, float]] = {}
     for event in story.events:
         if joined is None or event.t < joined:
             continue
+        if event.kind in ("batch", "tick", "report"):
+            worked.add(event.step)
         if event.kind == "introduce":
             introduced.setdefault(event.rank, event.t)
         elif event.kind == "report":
@@ -42,5 +45,5 @@ def loss_of(story: Story, what: What, rank: int, at: float, *, world: int, savin
         joined=None if joined is None else joined - at,
         met=None if met is None else met - at,
         first=None if first is None else first - at,
-        again=sum(step <= last for step in reported),
+        again=sum(0 <= step <= last for step in worked),
     )

@@ -24,7 +24,7 @@ from ddp_lab.sides import IMAGE
 from ddp_lab.trainers import Job, Trainers
 from graders import gpu_scrape
 from graders.allowance import layered
-from graders.errors import InfrastructureError
+from graders.errors import InfrastructureError, SubmissionError
 from graders.record import Record
 from graders.sampler import Scrape
 
@@ -151,6 +151,22 @@ class Bench:
         waiting = [each.name for each in self.trainers.of(run) if not each.node and not each.leaving]
         if waiting and seconds > PENDING_SECONDS:
             raise InfrastructureError(f"no node takes {', '.join(waiting)} of {run} after {seconds:.0f} s")
+
+    def strange(self, run: str, story: Story) -> list[str]:
+        """Events of a training that nobody could send who is what he says, a phrase each."""
+        self.trainers.of(run)
+        pods = self.trainers.seen.values()
+        names = {each.ip: each.name for each in pods}
+        homes = {each.uid: each.ip for each in pods if each.run == run}
+        return [
+            f"a {each.kind} as rank {each.rank} of {run} came from {names.get(each.ip, each.ip)}"
+            for each in story.strange(homes)
+        ]
+
+    def refuse_strange(self, run: str, story: Story) -> None:
+        """Raises SubmissionError where a training's ledger has events that others sent."""
+        if found := self.strange(run, story):
+            raise SubmissionError(f"{found[0]} ({len(found)} such events); let each rank speak for itself only")
 
     def describe(self, run: str, story: Story) -> str:
         """Where a training is, in a few words."""

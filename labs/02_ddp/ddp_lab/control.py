@@ -66,8 +66,11 @@ class Control:
         return float(json.loads(self._events(run, len(self._seen.get(run, []))))["now"])
 
     def weights(self, run: str, rank: int, step: int | str) -> bytes:
-        """What a rank handed in after a step, or at the end ("finish"): parameters in order, little-endian."""
-        return self._ask("GET", f"/control/runs/{run}/weights", query={"rank": rank, "step": step})
+        """What a rank handed in after a step, or at the end ("finish"): parameters in order, little-endian.
+
+        Nothing where it handed in none, or more than the service keeps, as when each rank has weights of its own.
+        """
+        return self._ask("GET", f"/control/runs/{run}/weights", query={"rank": rank, "step": step}, may_lack=True)
 
     def follow(
         self,
@@ -116,6 +119,7 @@ class Control:
         *,
         query: Mapping[str, object] | None = None,
         body: object = None,
+        may_lack: bool = False,
     ) -> bytes:
         headers = {"X-Token": self._token, "Content-Type": "application/json", "Accept": "*/*"}
         asked = self._client.param_serialize(
@@ -131,6 +135,8 @@ class Control:
             content = bytes(answer.read())
         except urllib3.exceptions.HTTPError as error:
             raise InfrastructureError(f"the data service does not answer {method} {path}: {error}") from error
+        if may_lack and answer.status == HTTPStatus.NOT_FOUND:
+            return b""
         if answer.status != HTTPStatus.OK:
             said = content.decode(errors="replace").strip()
             raise InfrastructureError(f"the data service refused {method} {path}: HTTP {answer.status}: {said}")

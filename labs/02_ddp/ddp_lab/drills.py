@@ -30,11 +30,12 @@ def drills(check: Check, bench: Bench, progress: Progress, number: int) -> Drill
     bench.clear(say)
     for name, spec in specs.items():
         bench.launch(name, spec, say, changes=ONCE)
-    limit = time.monotonic() + START_SECONDS + check.threshold("drill_seconds")
+    begun = time.monotonic()
+    limit = begun + START_SECONDS + check.threshold("drill_seconds")
     ends: dict[str, float] = {}
     while len(ends) < len(specs) and time.monotonic() < limit:
         for name in specs.keys() - ends.keys():
-            bench.refuse_stuck(name, 0.0)
+            bench.refuse_stuck(name, time.monotonic() - begun)
             if bench.trainers.job(name).ended:
                 ends[name] = bench.control.now(name)
         say(f"{len(ends)} of {len(specs)} trainings have ended")

@@ -5,7 +5,7 @@ of themselves (uid, rank, attempt) is a claim; the address that they called from
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
@@ -117,6 +117,26 @@ class Story:
                 if (process, event.step, index) in seen:
                     found.append((event.step, index))
                 seen.add((process, event.step, index))
+        return found
+
+    def strange(self, homes: Mapping[str, str]) -> list[Event]:
+        """Events that did not come from the pod that they speak for, or that speak for another rank than it joined as.
+
+        A batch may have been asked for before the pod joined anew: it is noted when it is handed out.
+
+        Args:
+            homes: the address of each pod of the run, by uid.
+        """
+        ranks: dict[str, list[int]] = {}
+        found = []
+        for event in self.events:
+            if event.kind == "refused":
+                continue
+            if event.kind == "join":
+                ranks.setdefault(event.uid, []).append(event.rank)
+            joined = ranks.get(event.uid, [])
+            if homes.get(event.uid) != event.ip or event.rank not in (joined if event.kind == "batch" else joined[-1:]):
+                found.append(event)
         return found
 
     def _by_process(self) -> Iterator[tuple[Event, int]]:

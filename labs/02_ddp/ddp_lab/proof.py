@@ -6,6 +6,7 @@ Place: test_ddp.py measures with these, one function a check, all of one trainin
 
 import hashlib
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from clusters.api import Progress, within
@@ -13,7 +14,7 @@ from ddp_lab import replay
 from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Event
 from ddp_lab.proof_facts import Completed, EpochRead, Mathematics, Member, OneRun, Replica, Replicas, SamplesRead, Step
-from ddp_lab.runs import RunSpec, proof
+from ddp_lab.runs import JobSpec, RunSpec, proof
 from ddp_lab.truth import Truth
 from graders.check import Check
 
@@ -56,18 +57,16 @@ class Proof:
     def one_run(self) -> OneRun:
         """Who took part."""
         last = {event.uid: event for event in self.story.of("join")}
-        return OneRun(members=tuple(self._member(event, last) for event in last.values()), evidence=self._evidence)
+        return OneRun(
+            members=tuple(self._member(event, last) for event in last.values()),
+            strange=tuple(self._bench.strange(self.name, self.story)),
+            evidence=self._evidence,
+        )
 
     def samples(self) -> SamplesRead:
         """Who read what."""
         job, read = self.spec.job, self.story.batches(self.world)
-        epochs = []
-        for epoch in range(job.epochs):
-            steps = range(epoch * job.steps_per_epoch, (epoch + 1) * job.steps_per_epoch)
-            order = [index for step in steps for index in read.get(step, ())]
-            digest = hashlib.sha256(repr(order).encode()).hexdigest()[:16]
-            twice = len(order) - len(set(order))
-            epochs.append(EpochRead(missing=job.samples - len(set(order)), twice=twice, order=digest))
+        epochs = epochs_read(job, [read.get(step, ()) for step in range(job.steps)])
         counts = [0] * self.world
         for event in self.story.of("batch"):
             if 0 <= event.rank < self.world:
@@ -76,7 +75,7 @@ class Proof:
         extra = whole - sum(map(len, read.values()))
         return SamplesRead(
             samples=job.samples,
-            epochs=tuple(epochs),
+            epochs=epochs,
             shares=tuple(count / max(whole, 1) for count in counts),
             flood=max(extra, 0) + len(self.story.repeats()),
             evidence=self._evidence,
@@ -141,3 +140,14 @@ class Proof:
     def _refused(self) -> str:
         refused = next(iter(self.story.of("refused")), None)
         return f"; the data service refused {refused.what}: {refused.why}" if refused else ""
+
+
+def epochs_read(job: JobSpec, steps: Sequence[Sequence[int]]) -> tuple[EpochRead, ...]:
+    """What was read in each whole epoch, of the samples of each step from the first one on."""
+    found = []
+    for epoch in range(len(steps) // job.steps_per_epoch):
+        inside = steps[epoch * job.steps_per_epoch : (epoch + 1) * job.steps_per_epoch]
+        order = [index for step in inside for index in step]
+        digest = hashlib.sha256(repr(order).encode()).hexdigest()[:16]
+        found.append(EpochRead(missing=job.samples - len(set(order)), twice=len(order) - len(set(order)), order=digest))
+    return tuple(found)

@@ -59,9 +59,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OneRun(Facts, frozen=True, kw_only=True):
-    """The processes of a training."""
+    """The processes of a training, and what others said in their names, a phrase each."""
 
     members: tuple[Member, ...]
+    strange: tuple[str, ...] = ()
 
 
 def judge_one_run(facts: OneRun, threshold: Thresholds) -> Finding:
@@ -78,6 +79,8 @@ def judge_one_run(facts: OneRun, threshold: Thresholds) -> Finding:
         told.append(f"the ranks are {', '.join(map(str, ranks)) or 'none'}")
     if strange := [each.pod for each in members if not each.known]:
         told.append(f"{', '.join(strange)} called from elsewhere than a pod of the Job")
+    if facts.strange:
+        told.append(f"{facts.strange[0]} ({len(facts.strange)} such events)")
     if len({each.pod for each in members}) < len(members):
         told.append("several ranks share a pod")
     if idle := [each.pod for each in members if each.gpus < 1]:

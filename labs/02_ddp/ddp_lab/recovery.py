@@ -1,7 +1,7 @@
 """A training that loses a process while it saves, then a pod, then a node, and goes on.
 
 Place: test_ddp.py measures with these, two checks of one training; what they return is judged in `recovery_facts`.
-Limits: nodes are lost where the cluster can lose them; a save is caught by the folder of checkpoints that changes.
+Limits: nodes are lost where the cluster can lose them; whoever has a file in the folder of checkpoints open is saving.
 """
 
 from typing import Literal
@@ -13,17 +13,21 @@ from ddp_lab import replay
 from ddp_lab.aftermath import loss_of
 from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Event, Story
+from ddp_lab.proof import epochs_read
 from ddp_lab.proof_facts import Step
 from ddp_lab.recovery_facts import Loss, Recovery, What
 from ddp_lab.runs import recovery
 from ddp_lab.trainers import Trainer
+from ddp_lab.truth import Truth
 from graders.check import Check
 from graders.errors import InfrastructureError, SubmissionError
 
-EPOCHS, PACE_SECONDS, CHECKPOINT_EVERY = 8, 0.15, 5
+EPOCHS, PACE_SECONDS, CHECKPOINT_EVERY = 11, 0.15, 5
 START_SECONDS = 60.0
 Part = Literal["process", "pods"]
 SAVE_PATIENCE = 5.0
+SHARED = {"checkpoints": {"shared": True}}
+"""Values of a release whose pods have one volume for checkpoints; in all other runs ranks share only the network."""
 BETWEEN = 7
 """Steps that are done between two losses, so that there is a checkpoint of its own for each."""
 
@@ -36,20 +40,25 @@ class Broken:
         self.name, self._world = name, int(check.threshold("world_size"))
         self._spec = recovery(SEEDS, epochs=EPOCHS, pace_seconds=PACE_SECONDS, checkpoint_every=CHECKPOINT_EVERY)
         bench.clear(self._say)
-        bench.launch(self.name, self._spec, self._say)
+        bench.launch(self.name, self._spec, self._say, changes=SHARED)
 
     def process(self) -> Recovery:
-        """Kills the process that saves; one of rank 0 where no checkpoint is seen to change."""
+        """Kills the process that saves, whichever rank's it is; rank 0's where none has a checkpoint open in time."""
         try:
             self._until_step(CHECKPOINT_EVERY + SEEDS.randint(1, 3), START_SECONDS)
-            rank = 0
             story = self._story()
-            join, trainer = self._of_rank(story, rank)
-            self._say(f"killing a process of {trainer.name} while it saves")
+            joins = [self._of_rank(story, rank) for rank in range(self._world)]
+            self._say("killing the process that saves")
+            processes = [(trainer, join.pid) for join, trainer in joins]
+            saving = self._bench.trainers.kill_in_a_save(processes, patience=SAVE_PATIENCE)
+            rank = saving[0] if saving else 0
+            join, trainer = joins[rank]
+            if not saving:
+                self._bench.trainers.kill(trainer, join.pid)
             # The kill takes place in the pod, some time after it is asked for: its time is that of the last event
             # of the process that was killed.
-            saving = self._bench.trainers.kill_in_a_save(trainer, join.pid, patience=SAVE_PATIENCE)
-            loss = self._after("process", rank, self._last_of(join), saving=saving)
+            loss = self._after("process", rank, self._last_of(join), saving=bool(saving))
+            self._bench.refuse_strange(self.name, self._story())
         except SubmissionError as problem:
             return self._ended(Recovery(losses=(), problem=str(problem)), "process")
         return self._finding([loss], "process")
@@ -65,6 +74,7 @@ class Broken:
                     break
             else:
                 self._bench.wait_for_end(self.name, self._say, seconds=self._rest())
+            self._bench.refuse_strange(self.name, self._story())
         except SubmissionError as problem:
             return self._ended(Recovery(losses=tuple(found), problem=str(problem)), "pods")
         return self._finding(found, "pods")
@@ -145,14 +155,24 @@ class Broken:
         )
         drawn, expected = story.draws(), replay.draws(self._spec, len(order))
         right = sum(set(drawn.get(step, {}).values()) == {number} for step, number in enumerate(expected))
+        read = epochs_read(self._spec.job, order)
         found = Recovery(
             losses=tuple(losses),
             steps=steps,
             draws=(right, len(expected)),
             planned=self._spec.job.steps if whole else 0,
+            missing=sum(each.missing for each in read),
+            twice=sum(each.twice for each in read),
+            weights=self._final(true) if whole and len(order) == self._spec.job.steps else None,
         )
         over = whole or any(loss.first is None for loss in losses)
         return self._ended(found, part) if over else self._with_evidence(found, part)
+
+    def _final(self, true: Truth) -> float:
+        """The largest error of any rank's final weights; infinite where one handed in none."""
+        end = true.weights[self._spec.job.steps - 1]
+        given = (self._bench.control.weights(self.name, rank, "finish") for rank in range(self._world))
+        return max(replay.error(self._spec, each, end) for each in given)
 
     def _ended(self, found: Recovery, part: Part) -> Recovery:
         """Ends the training; what was seen is kept."""

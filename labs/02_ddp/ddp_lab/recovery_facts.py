@@ -4,6 +4,7 @@ Place: `recovery` measures these facts, judges.py names the judges. Limits: time
 a process when it joins, meets others, and reports a step.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -60,6 +61,9 @@ class Recovery(Facts, frozen=True, kw_only=True):
         steps: every step as it was done last: losses that ranks reported, and what one unbroken process has.
         draws: random numbers that ranks reported, of as many steps, and how many of them an unbroken run draws.
         planned: steps that the training was to make, 0 while it goes on.
+        missing: samples that nobody read in an epoch that is over, summed over epochs.
+        twice: samples that were read more than once in one, as often as they were too many, reads done again left out.
+        weights: the largest error of any rank's final weights; None while it goes on.
         problem: why there is nothing to look at, or None.
     """
 
@@ -67,6 +71,9 @@ class Recovery(Facts, frozen=True, kw_only=True):
     steps: tuple[Step, ...] = ()
     draws: tuple[int, int] = (0, 0)
     planned: int = 0
+    missing: int = 0
+    twice: int = 0
+    weights: float | None = None
     problem: str | None = None
 
 
@@ -86,25 +93,16 @@ def judge_pod(facts: Recovery, threshold: Thresholds) -> Finding:
 
 
 def _judged(facts: Recovery, threshold: Thresholds, expected: str) -> Finding:
-    again, most = threshold("steps_again"), threshold("math_error")
+    again = threshold("steps_again")
     expected += f", at most {again:g} steps again, and losses as in one unbroken run"
     if facts.problem or not facts.losses:
         said = facts.problem or "nothing was lost"
         return Finding(expected=expected, observed=said, verdict="failed", hint="gone")
-    told, hint = [loss.words() for loss in facts.losses], None
-    if any(loss.first is None for loss in facts.losses):
-        hint = "gone"
-    elif any(loss.first > threshold(LIMITS[loss.what]) for loss in facts.losses if loss.first is not None):
-        hint = "slow"
-    elif any(loss.again > again for loss in facts.losses):
-        hint = "from_the_start"
-    wrong = [step for step in facts.steps if max(relative(said, step.true) for said in step.said) > most]
-    if wrong:
-        told.append(f"from step {wrong[0].step} on losses are others than in one unbroken run")
-        hint = hint or "state"
-    if facts.draws[0] < facts.draws[1]:
-        told.append(f"{facts.draws[1] - facts.draws[0]} of {facts.draws[1]} steps drew other random numbers")
-        hint = hint or "random"
+    told = [loss.words() for loss in facts.losses]
+    hint = _late(facts, threshold)
+    for text, reason in _astray(facts, threshold("math_error")):
+        told.append(text)
+        hint = hint or reason
     if facts.planned and len(facts.steps) < facts.planned and hint is None:
         told.append(f"{len(facts.steps)} of {facts.planned} steps were reported by all ranks")
         hint = "gone"
@@ -118,3 +116,28 @@ def _judged(facts: Recovery, threshold: Thresholds, expected: str) -> Finding:
         n=len(facts.losses),
         hint=hint,
     )
+
+
+def _late(facts: Recovery, threshold: Thresholds) -> str | None:
+    """The hint for a training that did not go on, or late, or from too far back."""
+    if any(loss.first is None for loss in facts.losses):
+        return "gone"
+    if any(loss.first > threshold(LIMITS[loss.what]) for loss in facts.losses if loss.first is not None):
+        return "slow"
+    return "from_the_start" if any(loss.again > threshold("steps_again") for loss in facts.losses) else None
+
+
+def _astray(facts: Recovery, most: float) -> Iterator[tuple[str, str]]:
+    """What went on as another training, or could not be looked at: in words, and its hint."""
+    if any(loss.what == "process" and not loss.saving for loss in facts.losses):
+        yield "no rank opened a file in the folder of checkpoints, so none was killed while it saved", "from_the_start"
+    wrong = [step for step in facts.steps if max(relative(said, step.true) for said in step.said) > most]
+    if wrong:
+        yield f"from step {wrong[0].step} on losses are others than in one unbroken run", "state"
+    if facts.missing or facts.twice:
+        yield f"in whole epochs {facts.missing} samples were never read, {facts.twice} more than once", "state"
+    if facts.weights is not None and facts.weights > most:
+        yield f"final weights are off by {facts.weights:.1g} of their size", "state"
+    right, steps = facts.draws
+    if right < steps:
+        yield f"{steps - right} of {steps} steps drew other random numbers", "random"

@@ -5,8 +5,9 @@ cores; each draw is kept in the record, so that a run can be looked at again.
 
 Why these sizes: a proof has more samples than batches divide, by one to three, so that a rank is left without any in
 an epoch's last step. A scaling run computes about 4.8 GFLOP a rank and step, and sends 6.3 MB from each rank. A
-recovery run has checkpoints of 21 MB, so that a save can be caught. A run of endurance computes about 200 GFLOP a rank
-and step from 0.3 MB of samples, so that a GPU, and not the data service, is what it waits for.
+recovery run has checkpoints of 21 MB, so that a save can be caught, and seven steps in an epoch, so that most
+checkpoints are in the middle of one. A run of endurance computes about 200 GFLOP a rank and step from 0.3 MB of
+samples, so that a GPU, and not the data service, is what it waits for.
 """
 
 import random
@@ -188,7 +189,7 @@ def endurance(draw: random.Random, *, ranks: int) -> RunSpec:
 def recovery(draw: random.Random, *, epochs: int, pace_seconds: float, checkpoint_every: int) -> RunSpec:
     """A slow training with large checkpoints, whose pods are taken away."""
     job = JobSpec(
-        samples=320,
+        samples=224,
         features=32,
         outputs=32,
         hidden=(1024, 1024),

@@ -37,6 +37,8 @@ class Race:
         planned = WARM_UP + self._steps * self._pairs
         self._specs: dict[str, RunSpec] = {}
         self._names: dict[str, str] = {}
+        self._after: dict[str, Counted] = {}
+        """What was counted in the submission's pods at the end of its last turn."""
         for side in ORDERS[0]:
             spec = scaling(SEEDS, ranks=self._ranks(side), micro_batches=MICRO_BATCHES, steps=planned)
             # Weights are asked for before the first turn and after each: which of them is replayed is drawn later.
@@ -47,18 +49,19 @@ class Race:
 
     def _run(self) -> Turns:
         job = self._specs["submission"].job
-        begin = Turns(steps=self._steps, ranks=self.ranks, gradient_bytes=job.gradient_bytes, turns=())
+        begin = Turns(steps=self._steps, ranks=self.ranks, gradient_bytes=job.gradient_bytes, batch=job.batch, turns=())
         try:
             self._start()
             turns = tuple(self._pair(number) for number in range(self._pairs))
             error = self._replayed(SEEDS.randrange(self._pairs))
+            fewest = self._fewest()
         except SubmissionError as problem:
             return msgspec.structs.replace(begin, problem=str(problem))
         finally:
             evidence = tuple(self._bench.keep(name, self._bench.control.story(name)) for name in self._launched())
             for name in self._launched():
                 self._bench.trainers.end(name)
-        return msgspec.structs.replace(begin, turns=turns, error=error, evidence=evidence)
+        return msgspec.structs.replace(begin, turns=turns, error=error, fewest=fewest, evidence=evidence)
 
     def _ranks(self, side: str) -> int:
         return 1 if side == "single" else self.ranks
@@ -85,18 +88,23 @@ class Race:
         return found
 
     def _turn(self, side: str, first: int) -> Turn:
-        count = side == "submission"
+        count, last = side == "submission", first + self._steps - 1
         before = self._counted(side) if count else {}
         self._steps_done(side, first, first + self._steps, seconds=self._turn_seconds)
         story = self._bench.control.story(self._names[side])
+        self._bench.refuse_strange(self._names[side], story)
         after = self._counted(side) if count else {}
         begun = min(each.t for each in story.of("batch") if each.step == first)
-        ended = max(each.t for each in story.of("report") if each.step == first + self._steps - 1)
+        # Not with the reports, which cost nothing: whoever has the weights has computed them.
+        ended = max(each.t for each in story.of("weights") if each.step == last)
         asked = self._uploaded(story, first)
+        idle = [before[uid].since(self._after[uid]) for uid in before if uid in self._after]
+        self._after = after or self._after
         return Turn(
             seconds=ended - begun,
             sent=tuple(after[uid].sent - before[uid].sent - asked.get(uid, 0) for uid in after if uid in before),
             cpu=tuple(after[uid].cpu - before[uid].cpu for uid in after if uid in before),
+            idle=max((cores for cores in idle if cores is not None), default=None),
         )
 
     def _uploaded(self, story: Story, first: int) -> Mapping[str, int]:
@@ -131,6 +139,11 @@ class Race:
         ranks = {each.uid: each.rank for each in self._bench.control.story(self._names[side]).of("join")}
         order = sorted((uid for uid in pods if uid in ranks), key=lambda uid: ranks[uid])
         return {uid: self._bench.trainers.count(pods[uid]) for uid in order}
+
+    def _fewest(self) -> int:
+        """Different samples that were read for a step of the turns, of the step that had the fewest."""
+        read = self._bench.control.story(self._names["submission"]).batches(self.ranks)
+        return min(len(set(read.get(step, ()))) for step in range(WARM_UP, WARM_UP + self._steps * self._pairs))
 
     def _replayed(self, pair: int) -> float | None:
         """How far a turn's weights went astray, of the rank that did worst."""

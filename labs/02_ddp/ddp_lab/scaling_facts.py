@@ -23,11 +23,14 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
             steps were not done in time.
         sent: bytes that each pod sent meanwhile, but for weights that were asked for, in the order of ranks.
         cpu: processor seconds that each pod used.
+        idle: cores that the pod which used most of them used since its turn before, while others had theirs; None where
+            it had the turn before as well.
     """
 
     seconds: float | None
     sent: tuple[int, ...] = ()
     cpu: tuple[float, ...] = ()
+    idle: float | None = None
 
 
 class Turns(Facts, frozen=True, kw_only=True):
@@ -40,6 +43,8 @@ class Turns(Facts, frozen=True, kw_only=True):
         turns: by side, in the order in which they ran.
         error: how far the submission's weights moved otherwise than those of one process over one turn that was
             drawn, in times of how far they moved; None where they could not be had.
+        batch: samples that a step is to have.
+        fewest: that were read for a step, of the step that had the fewest.
         problem: why there is nothing to look at, or None.
         gpu: what GPUs made of it; None where they are simulated.
     """
@@ -49,6 +54,8 @@ class Turns(Facts, frozen=True, kw_only=True):
     gradient_bytes: int
     turns: tuple[dict[str, Turn], ...]
     error: float | None = None
+    batch: int = 0
+    fewest: int = 0
     problem: str | None = None
     gpu: GpuTraining | None = None
 
@@ -66,12 +73,15 @@ def judge_communication(facts: Turns, threshold: Thresholds) -> Finding:
         f"gradients sends from each rank in a step"
     )
     sent = [each / facts.steps / ideal for turn in facts.turns for each in turn["submission"].sent]
+    # Of each rank by itself: one that sends twice as much does not make up for one that sends nothing.
+    ranks = list(zip(*(turn["submission"].sent for turn in facts.turns), strict=True))
     if facts.problem or not sent:
         return Finding(
             expected=expected, observed=facts.problem or "no turn was measured", verdict="failed", hint="stuck"
         )
-    estimate, low = statistics.median(sent), min(sent)
-    few, much = estimate < threshold("comm_floor"), estimate > most
+    medians = [statistics.median(each) / facts.steps / ideal for each in ranks]
+    few, much = min(medians) < threshold("comm_floor"), max(medians) > most
+    estimate = min(medians) if few else max(medians)
     alone, ours = (_median_seconds(facts, side) for side in ("single", "submission"))
     share = max(0.0, 1 - alone / ours)
     return Finding(
@@ -84,7 +94,7 @@ def judge_communication(facts: Turns, threshold: Thresholds) -> Finding:
         unit="times one all-reduce",
         value=estimate,
         n=len(sent),
-        interval=(low, max(sent)),
+        interval=(min(sent), max(sent)),
         hint="elsewhere" if few else "often" if much else None,
     )
 
@@ -110,6 +120,13 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         off = "were not handed in" if facts.error is None else f"are off by {facts.error:.2g} of their change"
         told.append(f"weights {off}, so the work was not done")
         hint = "work"
+    if facts.fewest < facts.batch:
+        told.append(f"a step read {facts.fewest} of its {facts.batch} samples")
+        hint = "work"
+    waited = [turn.idle for turn in _submissions(facts) if turn.idle is not None]
+    if waited and (idle := statistics.median(waited)) > threshold("scaling_idle"):
+        told.append(f"a pod used {idle:.1f} cores while others had their turns")
+        hint = hint or "threads"
     if cores > threshold("scaling_cores"):
         told.append(f"a rank used {cores:.1f} cores")
         hint = hint or "threads"

@@ -21,7 +21,7 @@ FIXED: Mapping[str, Any] = {
     "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}],
     "resources": {"limits": {GPU: 1}},
     "torchrun": {"nprocPerNode": 1},
-    "checkpoints": {"size": "1Gi"},
+    "checkpoints": {"size": "1Gi", "shared": False},
 }
 FREE = (
     ("workers",),

@@ -8,7 +8,7 @@ import ast
 from typing import Any
 
 from ddp_lab.sides import FIXED, FREE, uses
-from graders.allowance import strangers
+from graders.allowance import at, strangers
 from graders.budget import Budget
 from graders.errors import SubmissionError
 
@@ -17,10 +17,15 @@ def budget(own: dict[str, Any], joined: dict[str, Any], script: str) -> Budget:
     """Reads a submission's `own` values, and what they come to once `joined` with the lab's.
 
     Raises:
-        SubmissionError: train.py is not Python.
+        SubmissionError: train.py is not Python, or the number of pods that train together is a range.
     """
     try:
         ast.parse(script)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise SubmissionError(f"train.py is not Python: {error}; correct it there") from error
+    if isinstance(nodes := at(joined, "torchrun", "nnodes"), str):
+        raise SubmissionError(
+            f"torchrun.nnodes is {nodes!r}: steps that some of the workers do without the others are nobody's here; "
+            "name one number"
+        )
     return Budget(foreign=tuple(strangers(own, FREE, FIXED)), uses=uses(own, joined))

@@ -18,9 +18,14 @@ from graders.errors import InfrastructureError
 TROUBLE = (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError)
 CONTAINER = "trainer"
 INDEX = "batch.kubernetes.io/job-completion-index"
+RELEASE = "app.kubernetes.io/instance"
+PYTHON = ("python3", "-I", "-c")
+"""With nothing on its path that a training may have written."""
+FEWEST_SECONDS = 1.0
+"""Between two counts that say how many cores were used: each count takes a tenth of a second of them."""
 
 PROBE = """
-import glob, json, os
+import glob, json, os, time
 rows = [line.split() for line in open("/proc/net/dev") if line.strip().startswith("eth0:")]
 ticks = 0
 for path in glob.glob("/proc/[0-9]*/stat"):
@@ -29,43 +34,70 @@ for path in glob.glob("/proc/[0-9]*/stat"):
     except OSError:
         continue
     ticks += sum(map(int, fields[11:15]))
-print(json.dumps({"sent": int(rows[0][9]), "cpu": ticks / os.sysconf("SC_CLK_TCK")}))
+print(json.dumps({"sent": int(rows[0][9]), "cpu": ticks / os.sysconf("SC_CLK_TCK"), "at": time.monotonic()}))
 """
 """Bytes that the pod sent on its network device, and processor seconds of its processes, ended children included."""
 
 KILL_IN_A_SAVE = """
 import os, signal, sys, time
-def look():
-    found = []
-    for folder, _, names in os.walk("/checkpoints"):
-        for name in names:
-            try:
-                found.append((name, os.stat(os.path.join(folder, name)).st_size))
-            except OSError:
-                pass
-    return sorted(found)
-pid, patience = int(sys.argv[1]), float(sys.argv[2])
-before, end = look(), time.monotonic() + patience
-while time.monotonic() < end and look() == before:
+def line(pid):
+    try:
+        return open(f"/proc/{pid}/cmdline").read()
+    except OSError:
+        return ""
+def parent(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1]
+    except OSError:
+        return ""
+def opened(pid):
+    found = set()
+    for handle in os.listdir(f"/proc/{pid}/fd") if os.path.isdir(f"/proc/{pid}/fd") else ():
+        try:
+            path = os.readlink(f"/proc/{pid}/fd/{handle}")
+        except OSError:
+            continue
+        if path.startswith("/checkpoints/"):
+            found.add((handle, path))
+    return found
+pids = [each for each in os.listdir("/proc") if each.isdigit()]
+launchers = {pid for pid in pids if "torch.distributed.run" in line(pid) or "torchrun" in line(pid)}
+workers = [pid for pid in pids if parent(pid) in launchers] or [sys.argv[1]]
+before = {pid: opened(pid) for pid in workers}
+end = time.monotonic() + float(sys.argv[2])
+saving = []
+while time.monotonic() < end and not saving:
+    saving = [pid for pid in workers if opened(pid) - before[pid]]
     time.sleep(0.0005)
-caught = time.monotonic() < end
-os.kill(pid, signal.SIGKILL)
-print("caught" if caught else "late")
+for pid in saving or (workers if sys.argv[3] == "anyway" else []):
+    os.kill(int(pid), signal.SIGKILL)
+print("caught" if saving else "late")
 """
-"""Kills a process as soon as anything changes in the folder of checkpoints, or when patience ends."""
+"""Kills the process that torchrun started once it has opened a file in the folder of checkpoints.
+
+Arguments: the process to kill where torchrun is not found, seconds of patience, and "anyway" where it is to be killed
+without a save as well.
+"""
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """What the kernel counted in a pod: bytes `sent` on its network device, seconds of `cpu`."""
+    """What the kernel counted in a pod `at` monotonic seconds: bytes `sent` on its network device, seconds of `cpu`."""
 
     sent: int
     cpu: float
+    at: float
+
+    def since(self, earlier: "Counted") -> float | None:
+        """Cores that its processes used on average since then; None where counting itself took most of the time."""
+        seconds = self.at - earlier.at
+        return (self.cpu - earlier.cpu) / seconds if seconds > FEWEST_SECONDS else None
 
 
 @dataclass(frozen=True)
 class Trainer:
     """A pod of a run; `index` is its completion index, `gpus` what it holds of them."""
 
+    run: str
     name: str
     uid: str
     ip: str
@@ -98,9 +130,7 @@ class Trainers:
     def of(self, run: str) -> list[Trainer]:
         """The pods of a run that are there."""
         try:
-            pods = self._core.list_namespaced_pod(
-                self._namespace, label_selector=f"app.kubernetes.io/instance={run}"
-            ).items
+            pods = self._core.list_namespaced_pod(self._namespace, label_selector=f"{RELEASE}={run}").items
         except TROUBLE as error:
             raise InfrastructureError(f"the pods of {run} cannot be listed: {error}") from error
         found = [_trainer(pod) for pod in pods]
@@ -125,7 +155,7 @@ class Trainers:
                 run, self._namespace, propagation_policy="Background", grace_period_seconds=0
             )
             self._core.delete_collection_namespaced_pod(
-                self._namespace, label_selector=f"app.kubernetes.io/instance={run}", grace_period_seconds=0
+                self._namespace, label_selector=f"{RELEASE}={run}", grace_period_seconds=0
             )
         except TROUBLE as error:
             raise InfrastructureError(f"the Job {run} cannot be deleted: {error}") from error
@@ -137,7 +167,7 @@ class Trainers:
 
     def count(self, trainer: Trainer) -> Counted:
         """What the kernel counted in a pod so far."""
-        said = self.execute(trainer, ["python3", "-c", PROBE], seconds=20)
+        said = self.execute(trainer, [*PYTHON, PROBE], seconds=20)
         try:
             return msgspec.json.decode(said, type=Counted)
         except msgspec.DecodeError as error:
@@ -145,12 +175,22 @@ class Trainers:
                 f"{trainer.name} does not say what its kernel counted: {said[-200:]!r}"
             ) from error
 
-    def kill_in_a_save(self, trainer: Trainer, pid: int, *, patience: float) -> bool:
-        """Kills a process of a pod once a checkpoint is being written; whether one was, within so many seconds."""
-        argv = ["python3", "-c", KILL_IN_A_SAVE, str(pid), str(patience)]
-        said = self.execute(trainer, argv, seconds=patience + 20).strip()
+    def kill_in_a_save(self, processes: Sequence[tuple[Trainer, int]], *, patience: float) -> list[int]:
+        """Kills each of these processes (pod, pid) that saves within so many seconds; returns the places of those."""
+        streams = [
+            self._started(trainer, [*PYTHON, KILL_IN_A_SAVE, str(pid), str(patience), ""]) for trainer, pid in processes
+        ]
+        killed = [self._killed(trainer, each, patience) for (trainer, _), each in zip(processes, streams, strict=True)]
+        return [place for place, was in enumerate(killed) if was]
+
+    def kill(self, trainer: Trainer, pid: int) -> None:
+        """Kills the process that torchrun started in a pod, whatever it does."""
+        self._killed(trainer, self._started(trainer, [*PYTHON, KILL_IN_A_SAVE, str(pid), "0", "anyway"]), 0.0)
+
+    def _killed(self, trainer: Trainer, stream: kubernetes.stream.ws_client.WSClient, patience: float) -> bool:
+        said = self._said(trainer, stream, patience + 20).strip()
         if said not in ("caught", "late"):
-            raise InfrastructureError(f"the process {pid} of {trainer.name} could not be killed: {said[-200:]!r}")
+            raise InfrastructureError(f"no process of {trainer.name} could be killed: {said[-200:]!r}")
         return said == "caught"
 
     def delete(self, trainer: Trainer) -> None:
@@ -173,8 +213,11 @@ class Trainers:
 
     def execute(self, trainer: Trainer, argv: Sequence[str], *, seconds: float) -> str:
         """What a program printed that ran in a pod's container, both streams."""
+        return self._said(trainer, self._started(trainer, argv), seconds)
+
+    def _started(self, trainer: Trainer, argv: Sequence[str]) -> kubernetes.stream.ws_client.WSClient:
         try:
-            stream = kubernetes.stream.stream(
+            return kubernetes.stream.stream(
                 self._core.connect_get_namespaced_pod_exec,
                 trainer.name,
                 self._namespace,
@@ -186,6 +229,11 @@ class Trainers:
                 tty=False,
                 _preload_content=False,
             )
+        except TROUBLE as error:
+            raise InfrastructureError(f"nothing can be run in {trainer.name}: {error}") from error
+
+    def _said(self, trainer: Trainer, stream: kubernetes.stream.ws_client.WSClient, seconds: float) -> str:
+        try:
             try:
                 stream.run_forever(timeout=seconds)
                 said, over = str(stream.read_all()), not stream.is_open()
@@ -203,6 +251,7 @@ def _trainer(pod: kubernetes.client.V1Pod) -> Trainer:
     ended = status and (status.state.terminated or (status.last_state and status.last_state.terminated))
     limits = pod.spec.containers[0].resources.limits or {}
     return Trainer(
+        run=(pod.metadata.labels or {}).get(RELEASE, ""),
         name=pod.metadata.name,
         uid=pod.metadata.uid,
         ip=pod.status.pod_ip or "",

@@ -154,7 +154,10 @@ class Job:
     def batch(
         self, indices: Iterable[int], *, epoch: int, step: int, micro: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The samples of these indices, x and y, a row for each. May take long: runs take turns."""
+        """The samples of these indices, x and y, a row for each; one call for each piece of a step.
+
+        May take long: runs take turns.
+        """
         asked = [int(each) for each in indices]
         if self.next_step is None:
             self.next_step = step
@@ -180,7 +183,8 @@ class Job:
         Args:
             step: which one is done.
             loss: that of the whole global batch.
-            draw: torch.rand(()).item(), made once a step by every rank.
+            draw: torch.rand(()).item(), made once a step by every rank. Nothing else may draw from torch's generator:
+                give a DataLoader one of its own.
             model: with its new weights, which the service asks for now and then.
         """
         told = self.service.post("/report", {"step": step, "loss": float(loss), "draw": float(draw)})
