@@ -26,9 +26,10 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One graded check.
 
     `id` names the function `test_<id>`; `needs` the checks, listed above this one, that must have passed before it is
-    measured; `hints` a few tiers, from a nudge to the answer, for each thing that can be observed; `hidden` keeps it
-    from learners in the formats of course systems that can; `timed` says that it fails on a machine that is too busy
-    with other things; `starter_passes` that the starter passes it, which earns nothing on all others.
+    measured; `hints` a few tiers, from a nudge to the answer, for each thing that can be observed; `hidden` keeps what
+    was seen of it from the exports that learners read (docs/formats.md); `timed` says that it fails on a
+    machine that is too busy with other things; `starter_passes` that the starter passes it, which earns nothing on all
+    others.
     """
 
     id: str

@@ -25,6 +25,11 @@ def text_of(check: CheckResult) -> str:
     return "\n".join(f"{name}: {text}" for name, text in told(check))
 
 
+def text_for_learners(check: CheckResult) -> str:
+    """As `text_of`, for files that learners can read: nothing of a hidden check."""
+    return "" if check.hidden else text_of(check)
+
+
 def _observed(check: CheckResult) -> str | None:
     """What was observed, with how sure it is: samples, interval, and tries when there was more than one."""
     facts = []

@@ -46,7 +46,7 @@ def commands(text: str) -> list[list[str]]:
     whole = text.replace("\\\n", " ")
     return [
         shlex.split(each)
-        for each in re.findall(r"^\s*(\S*\bgpulab\"? (?:grade|doctor|prepare).*)$", whole, re.MULTILINE)
+        for each in re.findall(r"^\s*(?:timeout .* )?(\S*\bgpulab\"? (?:grade|doctor|prepare).*)$", whole, re.MULTILINE)
     ]
 
 
@@ -117,7 +117,7 @@ class Autograder:
     """A folder as Gradescope's /autograder, with a gpulab that does as it is told."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.log = place, place / "gpulab.log"
+        self.place, self.log, self.said = place, place / "gpulab.log", ""
         (place / "source").mkdir()
         (place / "source/lab").write_text("03_vllm\n")
         (place / "source/whose.py").write_bytes((CI / "gradescope/whose.py").read_bytes())
@@ -131,19 +131,23 @@ class Autograder:
         (folder / "gpulab").chmod(0o755)
         (folder / "python").symlink_to(sys.executable)
 
-    def run(self) -> Any:
+    def run(self, **settings: str) -> Any:
+        """What Gradescope reads afterwards, or None where there is no such file; and keeps what was said last."""
         done = subprocess.run(
             [CI / "gradescope/run_autograder"],
-            env={**os.environ, "AUTOGRADER": str(self.place)},
+            env={**os.environ, "AUTOGRADER": str(self.place), **settings},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0
-        text = (self.place / "results/results.json").read_text()
-        of_broken = '"status": "error"' in text
-        assert of_broken or of_gradescope(text) >= 0
+        self.said = done.stdout.splitlines()[-1]
+        file = self.place / "results/results.json"
+        assert done.returncode == (0 if file.exists() else 3)
+        if not file.exists():
+            return None
+        text = file.read_text()
+        assert of_gradescope(text) >= 0
         return json.loads(text)
 
     def words(self) -> list[str]:
@@ -155,41 +159,47 @@ def autograder(tmp_path: Path) -> Autograder:
     return Autograder(tmp_path)
 
 
-def is_stand_in(results: Any) -> bool:
-    said = results["output"].startswith("Nothing was graded: the autograder or its machine failed.")
-    return bool(said and results["score"] == 0 and results["tests"] == [])
+def no_score(why: str) -> str:
+    return f"Nothing was graded: {why}. This is no failure of the learner's, and no score. Staff: run it again."
 
 
+BROKE = no_score("the autograder or its machine failed, as said above")
+NO_VERDICT = no_score("the grader ended without a verdict")
+KILLED = no_score("the grader was killed, or took longer than 35m")
 WRITE = """for word; do case $word in gradescope=*) echo '{0}' >"${{word#gradescope=}}" ;; esac; done"""
 
 
-def test_gradescope_gets_what_was_graded(autograder: Autograder) -> None:
-    graded = {
-        "score": 30,
-        "execution_time": 1.0,
-        "output": "",
-        "output_format": "text",
-        "test_output_format": "text",
-        "test_name_format": "text",
-        "visibility": "visible",
-        "stdout_visibility": "hidden",
-        "tests": [
-            {
-                "name": "n",
-                "number": "1",
-                "score": 30,
-                "max_score": 30,
-                "status": "passed",
-                "output": "",
-                "tags": [],
-                "visibility": "visible",
-                "extra_data": {},
-            }
-        ],
-        "extra_data": {},
-    }
-    autograder.with_gpulab(WRITE.format(json.dumps(graded)) + "; exit 1")
-    assert autograder.run() == graded
+GRADED = {
+    "score": 30,
+    "execution_time": 1.0,
+    "output": "",
+    "output_format": "text",
+    "test_output_format": "text",
+    "test_name_format": "text",
+    "visibility": "visible",
+    "stdout_visibility": "hidden",
+    "tests": [
+        {
+            "name": "n",
+            "number": "1",
+            "score": 30,
+            "max_score": 30,
+            "status": "passed",
+            "output": "",
+            "tags": [],
+            "visibility": "visible",
+            "extra_data": {},
+        }
+    ],
+    "extra_data": {},
+}
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_gradescope_gets_what_was_graded(autograder: Autograder, status: int) -> None:
+    autograder.with_gpulab(WRITE.format(json.dumps(GRADED)) + f"; exit {status}")
+    assert autograder.run() == GRADED
+    assert autograder.said == f"gpulab grade ended with status {status}"
     place = autograder.place
     assert autograder.words() == [
         "doctor",
@@ -200,7 +210,7 @@ def test_gradescope_gets_what_was_graded(autograder: Autograder) -> None:
         "--out",
         f"{place}/results/runs",
         "--export",
-        f"gradescope={place}/results/results.json",
+        f"gradescope={place}/results/graded.json",
         "--no-variants",
     ]
 
@@ -219,25 +229,45 @@ def test_gradescope_is_told_whose_it_is_and_the_secret_draws_numbers(autograder:
     gpulab.parser().parse_args(autograder.words()[1:])
 
 
-@pytest.mark.parametrize("grade", ["exit 3", "kill -9 $$", "echo half >/dev/null; exit 2"])
-def test_a_grading_that_broke_leaves_results_that_say_so(autograder: Autograder, grade: str) -> None:
+@pytest.mark.parametrize(
+    ("grade", "said"),
+    [
+        ("exit 3", BROKE),
+        (WRITE.format(json.dumps(GRADED)) + "; exit 3", BROKE),
+        ("exit 2", BROKE),
+        ("exit 1", NO_VERDICT),
+        ("kill -9 $$", KILLED),
+        (WRITE.format(json.dumps(GRADED)) + "; kill -9 $$", KILLED),
+    ],
+)
+def test_a_grading_that_broke_leaves_no_score(autograder: Autograder, grade: str, said: str) -> None:
     autograder.with_gpulab(grade)
     (autograder.place / "results").mkdir()
-    (autograder.place / "results/results.json").write_text('{"score": 100}')
-    assert is_stand_in(autograder.run())
+    for name in ("results.json", "graded.json"):
+        (autograder.place / "results" / name).write_text(json.dumps(GRADED))
+    assert autograder.run() is None
+    assert autograder.said == said
 
 
-def test_so_does_an_autograder_that_lacks_its_parts(autograder: Autograder) -> None:
-    assert is_stand_in(autograder.run())
+def test_nor_does_one_that_takes_longer_than_it_may(autograder: Autograder) -> None:
+    autograder.with_gpulab("exec tail -f /dev/null")
+    assert autograder.run(LIMIT="0.05s") is None
+    assert autograder.said == no_score("the grader was killed, or took longer than 0.05s")
+
+
+def test_nor_does_an_autograder_that_lacks_its_parts(autograder: Autograder) -> None:
+    assert autograder.run() is None
+    assert autograder.said == BROKE
     (autograder.place / "source/lab").unlink()
-    assert is_stand_in(autograder.run())
+    assert autograder.run() is None
+    assert autograder.said == no_score("the zip has no file that names the lab")
 
 
 def test_metadata_of_another_shape_is_graded_as_nobodys(autograder: Autograder) -> None:
     autograder.with_gpulab("exit 0")
     (autograder.place / "submission_metadata.json").write_text('{"users": null}')
     autograder.run()
-    assert autograder.words()[-2:] == [f"gradescope={autograder.place}/results/results.json", "--no-variants"]
+    assert autograder.words()[-2:] == [f"gradescope={autograder.place}/results/graded.json", "--no-variants"]
 
 
 @pytest.mark.slow

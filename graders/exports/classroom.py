@@ -2,7 +2,7 @@
 
 Place: `formats` lists it; a workflow sets it as the output `result` of a step, which autograding-grading-reporter sums
 up. Limits: the reporter adds the scores of the tests and prints passed/total of `max_score`, so its table differs from
-its sum where checks weigh differently.
+its sum where checks weigh differently. A run that ended in an error has no result.
 """
 
 import base64
@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from graders.exports.gradescope import NotTheLearners
 from graders.rubric import CheckResult, Status, Verdict
-from graders.told import plain, text_of
+from graders.told import plain, text_for_learners, why_error
 
 _STATUS: dict[Status, Literal["pass", "fail", "error"]] = {
     "passed": "pass",
@@ -23,12 +24,21 @@ _STATUS: dict[Status, Literal["pass", "fail", "error"]] = {
 
 
 def classroom(verdict: Verdict) -> str:
-    """The output's value, on one line."""
+    """The output's value, on one line.
+
+    Raises:
+        NotTheLearners: the run is an error; a reporter that is given no result fails and hands Classroom no score.
+    """
+    if verdict.status == "error":
+        raise NotTheLearners(
+            f"the run ended in an error that is not the learner's ({why_error(verdict)}); no result is written for "
+            "GitHub Classroom, whose reporter would add up the checks to a score; run it again"
+        )
     result = {
         "version": 1,
         "status": _STATUS[verdict.status],
         "max_score": verdict.max_points,
-        "message": plain(verdict.reason or ""),
+        "message": "",
         "tests": [_test(check) for check in verdict.checks],
     }
     return base64.b64encode(msgspec.json.encode(result)).decode() + "\n"
@@ -39,7 +49,7 @@ def _test(check: CheckResult) -> dict[str, Any]:
         "name": plain(check.title),
         "status": _STATUS[check.status],
         "score": check.points,
-        "message": "" if check.hidden else text_of(check),
+        "message": text_for_learners(check),
         "test_code": check.id,
         "filename": "",
         "line_no": 0,

@@ -12,7 +12,7 @@ from typing import Any
 from graders.errors import GraderError
 from graders.record import pretty
 from graders.rubric import CheckResult, Verdict
-from graders.told import plain, text_of, why_error
+from graders.told import plain, text_for_learners, why_error
 
 FIELDS = {
     "classroom": "CLASSROOM",
@@ -68,7 +68,7 @@ def _test(check: CheckResult) -> dict[str, Any]:
         "max-score": check.max_points,
         "id": check.id,
         "status": check.status,
-        "output": "" if check.hidden else text_of(check),
+        "output": text_for_learners(check),
     }
 
 

@@ -1,7 +1,7 @@
 """CTRF, the Common Test Report Format (ctrf.io, schema of the npm package ctrf).
 
 Place: `formats` lists it. Limits: a check that is inconclusive or ended in an error is `other`, with our word as
-`rawStatus`; times are milliseconds.
+`rawStatus`; a hidden check has no message; times are milliseconds.
 """
 
 from datetime import datetime
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from graders.record import pretty
 from graders.rubric import CheckResult, Status, Verdict
-from graders.told import plain, text_of
+from graders.told import plain, text_for_learners
 
 _STATUS: dict[Status, Literal["passed", "failed", "skipped", "other"]] = {
     "passed": "passed",
@@ -54,7 +54,7 @@ def _test(check: CheckResult, lab: str) -> dict[str, Any]:
         "rawStatus": check.status,
         "duration": round(1000 * (check.seconds or 0)),
         "suite": [lab],
-        "message": text_of(check),
+        "message": text_for_learners(check),
         "extra": {"id": check.id, "points": check.points, "max_points": check.max_points},
     }
 

@@ -1,7 +1,7 @@
 """A gradebook as CSV: a row for each run, points of each check, the total, and what lateness leaves of it.
 
-Place: `formats` lists it; it alone takes many runs. Limits: one lab a file; a run that broke has no total, for it costs
-no points.
+Place: `formats` lists it; like `otter` it takes many runs. Limits: one lab a file; a run
+that broke has no total, for it costs no points.
 """
 
 import csv

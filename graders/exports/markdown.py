@@ -1,6 +1,7 @@
 """A verdict as Markdown with a table of checks, for a comment, a wiki or a step summary.
 
-Place: `formats` lists it. Limits: GitHub's dialect; text of servers and learners is escaped and can hold no markup.
+Place: `formats` lists it. Limits: GitHub's dialect; text of servers and learners is escaped and can hold no markup;
+of a hidden check nothing stands in the last column.
 """
 
 import html
@@ -33,7 +34,7 @@ def markdown(verdict: Verdict) -> str:
 
 
 def _row(check: CheckResult) -> str:
-    seen = "<br>".join(f"{name}: {_cell(text)}" for name, text in told(check))
+    seen = "<br>".join(f"{name}: {_cell(text)}" for name, text in (() if check.hidden else told(check)))
     return (
         f"| {_SIGN[check.status]} {check.status} | {_cell(check.title)} | {check.points}/{check.max_points} | {seen} |"
     )

@@ -1,8 +1,8 @@
 """The table that Otter Grade leaves as final_grades.csv (otter-grader 7), for what a course has built around that.
 
-Place: `formats` lists it; like the gradebook it takes many runs. Limits: as there. What Otter calls a question is a
-check; a run that ended in an error has no points and says so in `grading_status`, as Otter has it. Lateness is left
-out.
+Place: `formats` lists it; like the gradebook it takes many runs. Limits: one lab a file. What Otter calls a question is
+a check; a run that ended in an error says so in `grading_status`, as Otter has it, but its points and total are empty
+where Otter writes 0, which is a grade. Lateness is left out.
 """
 
 import csv
@@ -27,8 +27,8 @@ def otter(runs: Runs) -> str:
     table.writerow(["points-per-question", *(most[each] for each in questions), possible, 1.0, "--"])
     for file, verdict in sorted(((cell(each.student or name), each) for name, each in runs), key=lambda row: row[0]):
         broken = verdict.status == "error"
-        points = {check.id: 0 if broken else check.points for check in verdict.checks}
-        total = sum(points.values())
+        points = {check.id: "" if broken else check.points for check in verdict.checks}
+        totals = ["", ""] if broken else [verdict.points, round(verdict.points / possible, 4)]
         status = cell(why_error(verdict)) if broken else "Completed"
-        table.writerow([file, *(points[each] for each in questions), total, round(total / possible, 4), status])
+        table.writerow([file, *(points[each] for each in questions), *totals, status])
     return page.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 
 from graders.record import pretty
 from graders.rubric import CheckResult, Verdict
-from graders.told import final, plain, score, text_of
+from graders.told import final, plain, score, text_for_learners
 
 
 def prairielearn(verdict: Verdict) -> str:
@@ -31,5 +31,5 @@ def _test(check: CheckResult) -> dict[str, Any]:
         "points": check.points,
         "max_points": check.max_points,
         "message": check.status,
-        "output": "" if check.hidden else text_of(check),
+        "output": text_for_learners(check),
     }

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import msgspec
 import pytest
 
 from graders.rubric import Verdict
@@ -48,4 +47,4 @@ def full(mixed: Verdict) -> Verdict:
 @pytest.fixture
 def broken(mixed: Verdict) -> Verdict:
     gone = result("loss", "error", 10, observed="the cluster ended", error_class="infrastructure")
-    return msgspec.structs.replace(mixed, status="error", checks=(*mixed.checks[:1], gone))
+    return verdict_on((*mixed.checks[:1], gone), ended=mixed.ended)

@@ -1,8 +1,9 @@
 """What reads each format: the types and parsers of its consumer, each of which comes to a total.
 
-Place: test_formats.py holds every export to these. ctrf-schema-0.0.json is of the npm package ctrf 0.3.0, junit-10.xsd
-of pytest 9.2.0 (from Jenkins' xUnit plugin); both are under the MIT licence. What Gradescope, PrairieLearn, GitHub
-Classroom and Classroom 50 ask for is said by types: the first three publish words and code, no schema.
+Place: test_formats.py and test_statuses.py hold every export to these. ctrf-schema-0.0.json is of the npm package ctrf
+0.3.0, junit-10.xsd of pytest 9.2.0 (from Jenkins' xUnit plugin); both are under the MIT licence. What Gradescope,
+PrairieLearn, GitHub Classroom and Classroom 50 ask for is said by types: the first three publish words and code, no
+schema. Limits: a total is None where a table has none for a run that ended in an error.
 """
 
 import base64
@@ -134,12 +135,15 @@ def of_classroom50(text: str) -> float:
     return result.score
 
 
-def of_otter(text: str) -> float:
+def of_otter(text: str) -> float | None:
     possible, row = csv.DictReader(io.StringIO(text))
     questions = [name for name in row if name not in OTTERS]
     assert [*row] == [OTTERS[0], *sorted(questions), *OTTERS[1:]]
-    assert float(row["total_points_earned"]) == sum(float(row[name]) for name in questions)
     assert float(possible["total_points_earned"]) == sum(float(possible[name]) for name in questions)
+    if row["grading_status"] != "Completed":
+        assert {row[name] for name in [*questions, *OTTERS[1:-1]]} == {""}
+        return None
+    assert float(row["total_points_earned"]) == sum(float(row[name]) for name in questions)
     return float(row["total_points_earned"])
 
 
@@ -181,13 +185,13 @@ def of_markdown(text: str) -> float:
     return float(text.partition("**")[2].partition("/")[0])
 
 
-def of_gradebook(text: str) -> float:
+def of_gradebook(text: str) -> float | None:
     *_, row = csv.DictReader(io.StringIO(text))
-    return float(row["total"])
+    return float(row["total"]) if row["total"] else None
 
 
 OTTERS = ["file", "total_points_earned", "percent_correct", "grading_status"]
-TOTALS: dict[str, Callable[[str], float]] = {
+TOTALS: dict[str, Callable[[str], float | None]] = {
     "classroom": of_classroom,
     "classroom50": of_classroom50,
     "ctrf": of_ctrf,

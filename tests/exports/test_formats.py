@@ -30,6 +30,7 @@ from tests.exports.consumers import (
     PrairieLearnResults,
     cases,
 )
+from tests.graders.verdicts import verdict_on
 
 TOLD = (
     "expected: at least 2 times the starter's\nobserved: =1+1|<script>alert(1)</script>\n::error::x,y%\ufffd[2J\ufffd "
@@ -44,6 +45,14 @@ def in_classroom50(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.fixture
+def unhidden(mixed: Verdict) -> Verdict:
+    """With the hostile text where every format shows it."""
+    return msgspec.structs.replace(
+        mixed, checks=tuple(msgspec.structs.replace(check, hidden=False) for check in mixed.checks)
+    )
+
+
 def test_every_format_with_points_is_held_to_its_schema_here() -> None:
     assert sorted([*TOTALS, "annotations"]) == list(formats.NAMES)
     assert ", ".join(formats.NAMES[:-1]) + f" or {formats.NAMES[-1]}" == grading.FORMATS
@@ -53,6 +62,18 @@ def test_every_format_with_points_is_held_to_its_schema_here() -> None:
 def test_all_formats_come_to_the_same_total(name: str, mixed: Verdict, full: Verdict) -> None:
     for verdict in (mixed, full):
         assert TOTALS[name](formats.export(name, [("run", verdict)])) == verdict.points
+
+
+@pytest.mark.parametrize("name", TOTALS)
+def test_an_error_fits_every_schema_that_has_a_word_for_it_and_is_no_score(name: str, broken: Verdict) -> None:
+    gave_up = verdict_on(broken.checks[:1], ended=broken.ended, status="error", reason="the node is gone")
+    for verdict in (broken, gave_up):
+        if name in ("classroom", "classroom50", "gradescope"):
+            with pytest.raises(GraderError, match=r"^the run ended in an error that is not the learner's "):
+                formats.export(name, [("run", verdict)])
+        else:
+            total = TOTALS[name](formats.export(name, [("run", verdict)]))
+            assert total == (None if name in formats.OF_MANY else 30)
 
 
 def test_gradescope_tells_what_is_no_failure_and_hides_what_is_hidden(mixed: Verdict) -> None:
@@ -82,7 +103,7 @@ def test_an_error_takes_no_attempt_in_prairielearn_and_no_total_in_a_gradebook(b
     assert (results.gradable, results.score) == (False, None)
     assert gradebook([("run", broken)]) == (
         "run,student,submission,started,status,streams,loss,total,final\n"
-        "points-per-check,,,,,30,10,100,100\n"
+        "points-per-check,,,,,30,10,40,40\n"
         "run,,ab12,2026-09-01T12:00:00+00:00,error,30,,,\n"
     )
     scored = msgspec.json.decode(formats.export("prairielearn", [("run", mixed)]), type=PrairieLearnResults)
@@ -143,7 +164,7 @@ def test_otters_table_has_its_columns_sorted_rows_and_a_status(mixed: Verdict, b
     assert otter([("run", mixed), ("b", alice), ("c", gone)]) == (
         "file,objective,streams,throughput,upgrade,total_points_earned,percent_correct,grading_status\n"
         "points-per-question,20,30,40,10,100,1.0,--\n"
-        '\'=bob,0,0,0,0,0,0.0,"the cluster, ended"\n'
+        '\'=bob,,,,,,,"the cluster, ended"\n'
         "alice,0,30,0,0,30,0.3,Completed\n"
         "run,0,30,0,0,30,0.3,Completed\n"
     )
@@ -168,16 +189,16 @@ def test_statuses_in_junit_and_ctrf(mixed: Verdict, broken: Verdict) -> None:
     assert report["tests"][1]["duration"] == 20250
 
 
-def test_annotations_cannot_be_commands_of_their_own(mixed: Verdict, full: Verdict) -> None:
+def test_annotations_cannot_be_commands_of_their_own(unhidden: Verdict, full: Verdict) -> None:
     assert annotations(full) == ""
-    lines = annotations(mixed).splitlines()
+    lines = annotations(unhidden).splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["::error", "::warning", "::notice"]
     escaped = TOLD.replace("%", "%25").replace("\n", "%0A")
     assert lines[0] == f"::error title=Throughput%3A it counts%2C twice%3A 0/40::{escaped}"
 
 
-def test_markdown_holds_no_markup_of_others(mixed: Verdict) -> None:
-    row = markdown(mixed).splitlines()[7]
+def test_markdown_holds_no_markup_of_others(unhidden: Verdict) -> None:
+    row = markdown(unhidden).splitlines()[7]
     assert row == (
         "| ❌ failed | Throughput: it counts, twice | 0/40 | expected: at least 2 times the starter's<br>observed: "
         "=1\\+1\\|&lt;script&gt;alert\\(1\\)&lt;/script&gt;<br>::error::x,y%\ufffd\\[2J\ufffd \\(n = 5; 95% interval 1 "
