@@ -41,7 +41,7 @@ _CLAIMS: Mapping[Kind, str] = {
     "reference": "full marks each time",
     "starter": "nothing but what it is handed out with",
     "fault": "each named by its check with its hint, and by no unrelated one",
-    "cheat": "each refused in the words for it, and worth nothing",
+    "cheat": "each refused in the words for it, and worth nothing where it attacks",
 }
 
 

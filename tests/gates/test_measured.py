@@ -17,7 +17,7 @@ def test_what_comes_to_what_it_must_holds(small: SmallLab) -> None:
         ("reference", "1 graded, full marks each time", ()),
         ("starter", "1 graded, nothing but what it is handed out with", ()),
         ("faults", "2 graded, each named by its check with its hint, and by no unrelated one", ()),
-        ("cheats", "1 graded, each refused in the words for it, and worth nothing", ()),
+        ("cheats", "1 graded, each refused in the words for it, and worth nothing where it attacks", ()),
     ]
     assert seen_hints(small.lab, graded) == {
         (BUDGET, "too_much"),

@@ -70,7 +70,7 @@ cheat another_server          [F] -      0
 reference    holds: 2 graded, full marks each time
 starter      holds: 1 graded, nothing but what it is handed out with
 faults       holds: 2 graded, each named by its check with its hint, and by no unrelated one
-cheats       holds: 1 graded, each refused in the words for it, and worth nothing
+cheats       holds: 1 graded, each refused in the words for it, and worth nothing where it attacks
 """
     )
     assert "<h1>50_small: what proves it</h1>" in (small.root / "matrix.html").read_text()
@@ -92,7 +92,7 @@ def test_a_part_proves_no_lab(small: SmallLab, capsys: pytest.CaptureFixture[str
     assert verify(small, "--only", "reference", "--only", "another_server") == 1
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "reference    holds: 1 graded, full marks each time",
-        "cheats       holds: 1 graded, each refused in the words for it, and worth nothing",
+        "cheats       holds: 1 graded, each refused in the words for it, and worth nothing where it attacks",
         "3 of 5 cases were left out, which proves no lab; grade the rest with: gpulab verify 50_small --resume",
     ]
     assert verify(small, "--resume") == 0
