@@ -19,6 +19,7 @@ from clusters.progress import Display
 from commands import repeat
 from commands.places import LABS, PROOFS, RESULTS, ROOT, Commands, add_cluster_flags, add_command
 from graders.errors import GraderError
+from graders.flags import count_of_runs
 from graders.gates import matrix
 from graders.gates.gate import Gate
 from graders.gates.gradings import Grade, Gradings, duration, folder_digest
@@ -51,7 +52,9 @@ def add(commands: Commands) -> None:
     instead.add_argument(
         "--write-out", nargs=2, metavar=("NAME", "DIR"), help="only write what NAME hands in into a new folder DIR"
     )
-    verify.add_argument("--runs", type=_runs, default=1, metavar="N", help="grade the reference N times (default: 1)")
+    verify.add_argument(
+        "--runs", type=count_of_runs, default=1, metavar="N", help="grade the reference N times (default: 1)"
+    )
     verify.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="grade reference, starter, or this fault or cheat"
     )
@@ -184,12 +187,6 @@ def _digest(lab: Lab) -> str:
     named = {path for path in (lab.folder.parents[1] / "charts").iterdir() if path.name in words}
     shared = {link.resolve() for chart in named for link in chart.glob("charts/*")}
     return folder_digest(lab.folder, *sorted(named | shared))
-
-
-def _runs(word: str) -> int:
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number from 1 on")
-    return int(word)
 
 
 def _machines(file: Path) -> Machines | str:

@@ -189,6 +189,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     final_points: float | None = None
     left: Left | None = None
 
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """A student's numbers at the level of the run; none where they are the lab's own."""
+        return self.variant.numbers.get(self.level, {}) if self.variant and self.level else {}
+
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:
     """The result that a finding stands for, with the first `tiers` tiers of its hint."""

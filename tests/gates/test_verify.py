@@ -222,7 +222,9 @@ def test_a_grading_without_a_verdict_is_told_with_its_last_words(small: SmallLab
 def test_a_number_of_runs_is_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options(*words)
-    assert f"argument --runs: {words[1]!r} is no number from 1 on" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"gpulab verify: error: argument --runs: asked to grade {words[1]!r} times; give a whole number from 1"
+    )
 
 
 def test_a_new_lab_keeps_the_rules_of_labs(small: SmallLab) -> None:
