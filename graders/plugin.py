@@ -119,7 +119,10 @@ class Plugin:
         """The check of this test."""
         found = request.node.stash.get(_CHECK, None)
         if not isinstance(found, Check):
-            raise HarnessError(f"{request.node.name} is no check of a lab, so it cannot use the fixture `check`")
+            raise HarnessError(
+                f"{request.node.name} is no check of a lab, so it cannot use the fixture `check`; checks are the tests "
+                "in labs/LAB/test_*.py that lab.toml names"
+            )
         return found
 
     def pytest_configure(self, config: pytest.Config) -> None:

@@ -258,6 +258,23 @@ def test_a_worker_that_is_done_and_gone_between_two_looks_is_done(tmp_path: Path
         assert workers._is_done(child, 0.1)
 
 
+def test_a_worker_that_broke_or_hangs_is_the_harness_fault(tmp_path: Path) -> None:
+    with Child(["sh", "-c", "echo no memory >&2; exit 9"], log=tmp_path / "log") as child:
+        child.status(5)
+        with pytest.raises(HarnessError) as caught:
+            workers._is_done(child, 0.0)
+    assert str(caught.value) == (
+        "a load worker ended with status 9 before it had written its samples; measure again; its log ends: no memory"
+    )
+    plan = plan_for(Target(host="127.0.0.1", port=1), arrivals.closed(1), requests(1))
+    with Child(["cat"], log=tmp_path / "other") as child, pytest.raises(HarnessError) as caught:
+        workers._follow(plan, -math.inf, [child], lambda _: None)
+    assert str(caught.value) == (
+        "a load worker had not written its samples 60 s after the load; measure again on a machine that is less busy; "
+        "its log ends: it logged nothing"
+    )
+
+
 def test_an_interrupt_leaves_no_worker(stub: Stub, folder: Path) -> None:
     def interrupt(text: str) -> None:
         if text.startswith("measuring"):
