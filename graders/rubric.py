@@ -21,6 +21,8 @@ from graders.variants import Variant
 
 SCHEMA = "gpulab/verdict/v1"
 UNFINISHED = "the run did not finish"
+NOT_RUN = "not run"
+"""What a check shows as observed that has no result in a run which ended by itself."""
 
 Outcome = Literal["passed", "failed", "inconclusive"]
 Status = Literal["passed", "failed", "inconclusive", "skipped", "error"]
@@ -151,6 +153,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     submitted: datetime | None = None
     attempt: int | None = None
     late: Lateness | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +164,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `hint_tiers` is how many tiers of each hint were asked for; `student` whose run it is, and `variant` with which
     numbers, where they are not the lab's own; `submitted` when it was handed in, where that was said; `attempt` which
     of the student's it is among those that count, where they are limited; `late` how late, where there is a deadline,
-    and `final_points` what is left of `points` then; `left` what the run was asked to leave on the cluster.
+    and `final_points` what is left of `points` then; `left` what the run was asked to leave on the cluster; `flags` are
+    those with which `gpulab grade` and pytest grade the same in the same way again.
     """
 
     schema: str = SCHEMA
@@ -188,6 +192,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     late: Lateness | None = None
     final_points: float | None = None
     left: Left | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> Mapping[str, float]:
