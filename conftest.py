@@ -28,7 +28,7 @@ from graders import signing, variants
 from graders.cluster_evidence import ClusterEvidence
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
-from graders.flags import add_flags
+from graders.flags import add_flags, words_to_grade
 from graders.gpu_recorder import GpuRecorder
 from graders.lab import Lab
 from graders.machine import describe_machine
@@ -187,6 +187,7 @@ def pytest_configure(config: pytest.Config) -> None:
         sign=_signer(config.option.sign or os.environ.get("GPULAB_SIGNING_KEY")),
         tiers=config.option.hints,
         terms=_terms(config.option),
+        flags=_again(config.option),
         report=config.option.report and config.option.report.absolute(),
     )
     config.pluginmanager.register(plugin, "gpulab")
@@ -203,6 +204,12 @@ def _terms(options: argparse.Namespace) -> Callable[[Lab], Terms]:
     os.environ.pop(variants.VARIABLE, None)
     results = options.out.absolute()
     return lambda lab: terms_of(lab, options, secret, now=datetime.now(UTC), results=results)
+
+
+def _again(options: argparse.Namespace) -> list[str]:
+    """The flags that grade the same in the same way again, without those that say what is usual or leave something."""
+    words = words_to_grade(options) + ([f"--out={options.out}"] if options.out != RESULTS else [])
+    return [word for word in words if word not in ("--cluster=embedded", "--hints=1", "--keep")]
 
 
 def _exports(asked: Sequence[str]) -> list[tuple[str, Path]]:

@@ -18,6 +18,7 @@ from clusters.progress import Display
 from commands import repeat
 from commands.places import LABS, PROOFS, RESULTS, ROOT, Commands, add_cluster_flags, add_command
 from graders.errors import GraderError
+from graders.flags import count_of_runs
 from graders.gates import matrix
 from graders.gates.gate import Gate
 from graders.gates.gradings import Grade, Gradings, duration
@@ -50,7 +51,9 @@ def add(commands: Commands) -> None:
     instead.add_argument(
         "--write-out", nargs=2, metavar=("NAME", "DIR"), help="only write what NAME hands in into a new folder DIR"
     )
-    verify.add_argument("--runs", type=_runs, default=1, metavar="N", help="grade the reference N times (default: 1)")
+    verify.add_argument(
+        "--runs", type=count_of_runs, default=1, metavar="N", help="grade the reference N times (default: 1)"
+    )
     verify.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="grade reference, starter, or this fault or cheat"
     )
@@ -175,12 +178,6 @@ def grader(lab: Lab, options: argparse.Namespace) -> Grade:
         return verdict
 
     return grade
-
-
-def _runs(word: str) -> int:
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number from 1 on")
-    return int(word)
 
 
 def _machines(file: Path) -> Machines | str:

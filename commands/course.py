@@ -58,7 +58,9 @@ def drawn(options: argparse.Namespace) -> tuple["Lab", "Variant"]:
     lab = Lab.find(LABS, options.lab)
     secret = variants.secret_from(options.course_secret_file, os.environ)
     if not lab.variants:
-        raise variants.WrongVariant(f"{lab.name} has the same numbers for everybody; there is nothing to draw")
+        raise variants.WrongVariant(
+            f"asked for a student's numbers of {lab.name}, which has the same for everybody; start and grade it without"
+        )
     if options.student is None or secret is None:
         raise variants.WrongVariant(
             "a student's numbers are drawn from an id and the course's secret; give both: --student ID and "

@@ -13,7 +13,7 @@ from clusters import backends
 from clusters.api import ClusterError
 from commands.course import drawn
 from commands.places import LABS, RESULTS, ROOT, WORK, Commands, add_cluster_flags, add_command
-from graders.flags import add_flags, add_student_flags, count_of_runs, words_of
+from graders.flags import add_flags, add_student_flags, count_of_runs, words_to_grade
 
 FORMATS = (
     "annotations, classroom, classroom50, ctrf, gradebook, gradescope, junit, markdown, otter, prairielearn, "
@@ -104,7 +104,7 @@ def run_grade(options: argparse.Namespace) -> int:
         return _repeat(options, lab.name)
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
     words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
-    words += _flags(options)
+    words += words_to_grade(options)
     words += [f"--out={options.out}"] if options.out else []
     words += [f"--export={each}" for each in options.export]
     if options.report:
@@ -114,16 +114,6 @@ def run_grade(options: argparse.Namespace) -> int:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     status = int(pytest.main(words))
     return 2 if status == pytest.ExitCode.USAGE_ERROR else status
-
-
-def _flags(options: argparse.Namespace) -> list[str]:
-    """The flags that each grading of a row has, as words for `gpulab grade` or pytest, which take the same."""
-    words = [f"--cluster={options.cluster}"]
-    words += [f"--name={options.name}"] if options.name else []
-    words += [f"--submission={options.submission}"] if options.submission else []
-    words += [f"--images={file}" for file in options.images]
-    words += [f"--sign={options.sign}"] if options.sign else []
-    return words + words_of(options)
 
 
 def _repeat(options: argparse.Namespace, lab: str) -> int:
@@ -139,7 +129,7 @@ def _repeat(options: argparse.Namespace, lab: str) -> int:
             "asked to leave each of several runs on the cluster (--keep with --repeat), where one is in the way of the "
             "next; grade once with --keep"
         )
-    return repeat(lab, _flags(options), results=(options.out or RESULTS).absolute(), times=options.repeat)
+    return repeat(lab, words_to_grade(options), results=(options.out or RESULTS).absolute(), times=options.repeat)
 
 
 def run_export(options: argparse.Namespace) -> int:

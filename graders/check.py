@@ -20,6 +20,7 @@ from graders.judging import Asked, Attempt, Facts, Judges
 from graders.lab import CheckSpec, Lab
 from graders.record import NotWritten, Record
 from graders.rubric import (
+    NOT_RUN,
     UNFINISHED,
     CheckResult,
     ClusterFacts,
@@ -83,7 +84,7 @@ class LabRun:
     def finish(self, now: datetime, ended_early: str | None, sign: Callable[[bytes], bytes] | None = None) -> None:
         """Writes the final verdict and seals the record; `ended_early` says why the run is not whole."""
         reasons = [*self.reasons, *([ended_early] if ended_early else [])]
-        absent, reason = ended_early or "not run", "; ".join(reasons) or None
+        absent, reason = ended_early or NOT_RUN, "; ".join(reasons) or None
         try:
             if self.record.broken:
                 raise self.record.broken

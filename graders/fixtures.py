@@ -55,5 +55,8 @@ def leave(request: pytest.FixtureRequest) -> Callable[[Left], None]:
 def _run_of(request: pytest.FixtureRequest) -> LabRun:
     found = request.config.stash.get(RUNS, {}).get(request.path)
     if found is None:
-        raise HarnessError(f"{request.path.name} is no lab's test file, so it cannot use the fixtures of a graded run")
+        raise HarnessError(
+            f"{request.path.name} is no lab's test file, so it cannot use the fixtures of a graded run; a lab's is "
+            "labs/LAB/test_*.py, beside its lab.toml"
+        )
     return found

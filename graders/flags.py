@@ -57,6 +57,16 @@ def words_of(options: argparse.Namespace) -> list[str]:
     return words + [flag for flag, given in switches.items() if given]
 
 
+def words_to_grade(options: argparse.Namespace) -> list[str]:
+    """The flags that each grading of a submission has, as words for `gpulab grade` or pytest, which take the same."""
+    words = [f"--cluster={options.cluster}"]
+    words += [f"--name={options.name}"] if options.name else []
+    words += [f"--submission={options.submission}"] if options.submission else []
+    words += [f"--images={file}" for file in options.images]
+    words += [f"--sign={options.sign}"] if options.sign else []
+    return words + words_of(options)
+
+
 def hint_tiers(text: str) -> int:
     """Reads a number of tiers; argparse tells what this raises, with the name of the flag before it."""
     if text not in TIERS:

@@ -104,7 +104,11 @@ def _measure(streams: int, count: int, tls: bool, folder: Path) -> Floor:
         with Child(argv, log=place / "null-server.log") as server:
             port = server.hear(START_SECONDS)
             if port is None:
-                raise HarnessError(f"the null server did not start; its log ends: {server.last_words()}")
+                raise HarnessError(
+                    "the null server, against which the client's own floor is measured, did not start within "
+                    f"{START_SECONDS:g} s; measure again on a machine that is less busy; its log ends: "
+                    f"{server.last_words()}"
+                )
             asked = workload.completions(
                 seed=1, count=streams * rounds, ids=range(1, 1000), prompt_tokens=8, output_tokens=TOKENS, model="null"
             )

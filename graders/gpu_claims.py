@@ -1,8 +1,9 @@
 """Is the telemetry that of a GPU which did this work? Checks of DCGM's series at rest and under load. Pure.
 
-Place: checks of labs on GPUs, beside `honesty`; the figures come from DCGM's exporter or one that takes its place.
-Limits: a simulation that follows the load, spends energy for it and stays within what the memory could do passes, as
-far as telemetry goes. Series marked `simulated="true"` claim nothing, so nothing is held against them.
+Place: the suite of liars and `benchmarks/honest.py` call it, beside `honesty`, and no lab yet; the figures come from
+DCGM's exporter or one that takes its place. Limits: a simulation that follows the load, spends energy for it and stays
+within what the memory could do passes, as far as telemetry goes. Series marked `simulated="true"` claim nothing, so
+nothing is held against them.
 """
 
 from collections.abc import Iterator, Mapping

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from graders.rubric import CheckResult, Left, Verdict
+from graders.rubric import NOT_RUN, CheckResult, Left, Verdict
 
 LOGS = "evidence/cluster/logs/"
 """Where a run keeps what containers said, as POD/CONTAINER.log."""
 MOST_LOGS = 6
 MOST_CAUSES = 3
+OF_THE_WHOLE = ("--attempts=", "--submitted=", "--sign=")
+"""Flags without meaning for a check that is tried alone, which is never an attempt."""
+OF_A_CLUSTER = ("--cluster=", "--name=", "--images=")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -29,7 +32,11 @@ class Step(msgspec.Struct, frozen=True):
 def next_steps(verdict: Verdict, check: CheckResult) -> tuple[Step, ...]:
     """What to do about this check of a run; nothing for one that passed or was skipped."""
     lab = shlex.quote(verdict.lab)
-    alone = f"pytest labs/{lab} -k test_{shlex.quote(check.id)}"
+    alone = shlex.join(
+        ["pytest", f"labs/{verdict.lab}", "-k", f"test_{check.id}"]
+        + [flag for flag in verdict.flags if not flag.startswith(OF_THE_WHOLE)]
+    )
+    again = shlex.join(["gpulab", "grade", verdict.lab, *verdict.flags])
     if check.status == "failed":
         return (Step("Measure this check alone, as often as you like.", alone),)
     if check.status == "inconclusive":
@@ -37,7 +44,14 @@ def next_steps(verdict: Verdict, check: CheckResult) -> tuple[Step, ...]:
     if check.status == "error" and check.error_class == "infrastructure":
         return (
             Step("See what this machine has and lacks.", "gpulab doctor"),
-            Step("Grade again: this cost no points.", f"gpulab grade {lab}"),
+            Step("Grade again: this cost no points.", again),
+        )
+    if check.status == "error" and check.observed in (NOT_RUN, verdict.reason):
+        return (Step("Grade the whole lab: a check that was not run is an error.", again),)
+    if check.status == "error":
+        return (
+            Step("See whether the lab's own files agree with each other.", f"gpulab verify {lab} --structure"),
+            Step("Grade again: this cost no points.", again),
         )
     return ()
 
@@ -48,13 +62,19 @@ def live_steps(verdict: Verdict) -> tuple[Step, ...]:
         return (*left_steps(verdict.left), Step("Remove it before you grade again.", verdict.left.remove))
     if all(check.status != "failed" for check in verdict.checks):
         return ()
+    flags = [flag for flag in verdict.flags if flag.startswith(OF_A_CLUSTER)]
+    names = [flag.removeprefix("--name=") for flag in flags if flag.startswith("--name=")]
+    kubectl = "".join(f"GPULAB_CLUSTER={shlex.quote(name)} " for name in names) + "gpulab kubectl"
     return (
-        Step("Let the lab's cluster run on between gradings.", f"gpulab up --lab {shlex.quote(verdict.lab)}"),
+        Step(
+            "Let the lab's cluster run on between gradings.",
+            shlex.join(["gpulab", "up", "--lab", verdict.lab, *flags]),
+        ),
         Step(
             "While a check is measured, in another terminal: which pods are there?",
-            "gpulab kubectl get pods -A -o wide",
+            f"{kubectl} get pods -A -o wide",
         ),
-        Step("What does Kubernetes complain of?", "gpulab kubectl events -A --types=Warning"),
+        Step("What does Kubernetes complain of?", f"{kubectl} events -A --types=Warning"),
     )
 
 

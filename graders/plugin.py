@@ -71,6 +71,7 @@ class Plugin:
         report: file to write a run's page to when it has ended.
         tiers: how many tiers of a hint are shown.
         terms: on what terms a lab is graded.
+        flags: with which the same is graded in the same way again.
         pause: waits before what the infrastructure broke is tried again.
         now: the time, with its zone.
         token: a few random characters for the name of a run.
@@ -94,6 +95,7 @@ class Plugin:
         report: Path | None = None,
         tiers: int = 1,
         terms: Callable[[Lab], Terms] = lambda _: Terms(),
+        flags: Sequence[str] = (),
         pause: Callable[[], None] = lambda: time.sleep(PAUSE_SECONDS),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         token: Callable[[], str] = lambda: secrets.token_hex(3),
@@ -102,7 +104,7 @@ class Plugin:
         self._machine, self._version, self._errors = machine, version, errors
         self._alive, self._facts, self._tiers, self._now, self._token = alive, facts, tiers, now, token
         self._others = others
-        self._terms = terms
+        self._terms, self._flags = terms, tuple(flags)
         self._exports, self._report_file, self._unexported = exports, report, list[str]()
         self._secrets, self._sign = secrets, sign
         self._retry = Retry(
@@ -120,7 +122,10 @@ class Plugin:
         """The check of this test."""
         found = request.node.stash.get(_CHECK, None)
         if not isinstance(found, Check):
-            raise HarnessError(f"{request.node.name} is no check of a lab, so it cannot use the fixture `check`")
+            raise HarnessError(
+                f"{request.node.name} is no check of a lab, so it cannot use the fixture `check`; checks are the tests "
+                "in labs/LAB/test_*.py that lab.toml names"
+            )
         return found
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -309,6 +314,7 @@ class Plugin:
             started=now,
             lab_digest=lab_digest(lab),
             hint_tiers=self._tiers,
+            flags=self._flags,
             **msgspec.structs.asdict(terms),
         )
         folder = self._results / lab.name / run_id(now, self._token())

@@ -150,13 +150,14 @@ class Pods:
         try:
             self._core.delete_namespaced_pod(pod, release.namespace, grace_period_seconds=0)
         except _TROUBLE as error:
-            raise InfrastructureError(f"the pod {pod} cannot be deleted: {error}") from error
+            raise InfrastructureError(f"the pod {pod} cannot be deleted: {_said(error)}; grade again") from error
 
     def _service(self, release: Release) -> kubernetes.client.V1Service:
         try:
             found = self._core.list_namespaced_service(release.namespace, label_selector=_label(release)).items
         except _TROUBLE as error:
-            raise InfrastructureError(f"the Service of {release.name} cannot be read: {error}") from error
+            said = f"the Service of {release.name} cannot be read: {_said(error)}; grade again"
+            raise InfrastructureError(said) from error
         if len(found) != 1:
             raise InfrastructureError(f"{release.name} has {len(found)} Services, where one is to be asked")
         return found[0]
@@ -165,7 +166,8 @@ class Pods:
         try:
             return list(self._core.list_namespaced_pod(release.namespace, label_selector=_label(release)).items)
         except _TROUBLE as error:
-            raise InfrastructureError(f"the pods of {release.name} cannot be listed: {error}") from error
+            said = f"the pods of {release.name} cannot be listed: {_said(error)}; grade again"
+            raise InfrastructureError(said) from error
 
     def _refuse_hopeless(self, release: Release, pods: Sequence[kubernetes.client.V1Pod], *, stuck: bool) -> None:
         if why := blocked(pods, stuck=stuck):
@@ -284,3 +286,10 @@ def _state(pod: kubernetes.client.V1Pod) -> str:
         if status.state.waiting:
             return str(status.state.waiting.reason)
     return f"{pod.status.phase}, {'ready' if _ready(pod) else 'not ready'}"
+
+
+def _said(error: Exception) -> str:
+    """What the API server answered, in a line, without the headers and the body of its answer."""
+    if isinstance(error, kubernetes.client.ApiException):
+        return f"the API server answers {error.status} {error.reason}"
+    return f"the API server does not answer ({error})"

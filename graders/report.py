@@ -4,6 +4,7 @@ Place: the plugin prints it after a run, `gpulab` for a stored one. Limits: text
 """
 
 import io
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,11 +46,11 @@ def render_scorecard(verdict: Verdict, place: Path, *, width: int = 80, color: b
         legacy_windows=False,
         _environ={},
     )
-    console.print(Group(*_page(verdict, place)))
+    console.print(Group(*_page(verdict, place, width)))
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
 
 
-def _page(verdict: Verdict, place: Path) -> Iterator[RenderableType]:
+def _page(verdict: Verdict, place: Path, width: int) -> Iterator[RenderableType]:
     yield _words(f"{verdict.lab}: {verdict.title}", "bold")
     yield Text()
     for check in verdict.checks:
@@ -65,7 +66,7 @@ def _page(verdict: Verdict, place: Path) -> Iterator[RenderableType]:
     if verdict.status != "passed" or verdict.left:
         yield _words("what to look at next:")
         for command in commands(verdict, place.parent):
-            yield Padding(_words(command), (0, 0, 0, 2))
+            yield Padding(_words(typed(command, width - 2)), (0, 0, 0, 2))
         yield Text()
     if verdict.left:
         yield _words("left on the cluster; remove it before you grade again:")
@@ -73,6 +74,19 @@ def _page(verdict: Verdict, place: Path) -> Iterator[RenderableType]:
         yield Text()
     yield _words("verdict, with evidence beside it:")
     yield _words(str(place))
+
+
+def typed(command: str, width: int) -> str:
+    """A command in lines that fit, ended as the shell wants it where it goes on, so that it can be copied."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if len(longer) + 2 > width and lines[-1]:
+            lines[-1] += " \\"
+            lines.append(f"  {word}")
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _headline(check: CheckResult) -> RenderableType:

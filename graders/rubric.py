@@ -21,6 +21,8 @@ from graders.variants import Variant
 
 SCHEMA = "gpulab/verdict/v1"
 UNFINISHED = "the run did not finish"
+NOT_RUN = "not run"
+"""What a check shows as observed that has no result in a run which ended by itself."""
 
 Outcome = Literal["passed", "failed", "inconclusive"]
 Status = Literal["passed", "failed", "inconclusive", "skipped", "error"]
@@ -152,6 +154,7 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     submitted: datetime | None = None
     attempt: int | None = None
     late: Lateness | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +166,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     and `variant` with which numbers, where they are not the lab's own; `submitted` when it was handed in, where that
     was said; `attempt` which of the student's it is among those that count, where they are limited; `late` how late,
     where there is a deadline, and `final_points` what is left of `points` then; `left` what the run was asked to leave
-    on the cluster.
+    on the cluster; `flags` are those with which `gpulab grade` and pytest grade the same in the same way again.
     """
 
     schema: str = SCHEMA
@@ -191,6 +194,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     late: Lateness | None = None
     final_points: float | None = None
     left: Left | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """A student's numbers at the level of the run; none where they are the lab's own."""
+        return self.variant.numbers.get(self.level, {}) if self.variant and self.level else {}
 
 
 def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: int, tiers: int) -> CheckResult:

@@ -4,7 +4,8 @@ Place: `load.run` returns a `Run`; lab checks read it and keep `Run.encode()` as
 the same run without a server. Limits: all times are seconds from t0 on one monotonic clock; token gaps are not quoted
 where reads coalesced, see `Figures.coalesced`.
 
-Latencies exist from the planned time, by which we grade, and from sending. Those of a failed request are infinite.
+Latencies count from the planned time, by which we grade; that of the first token exists from sending too. Those of a
+failed request are infinite.
 """
 
 import math
@@ -114,11 +115,6 @@ class Answer:
     def e2e(self) -> float:
         """Seconds from the planned time to the last token."""
         return self._since(self.sample.planned, self.stream.last_token)
-
-    @property
-    def e2e_from_sent(self) -> float:
-        """Seconds from sending to the last token."""
-        return self._since(self.sample.sent, self.stream.last_token)
 
     @property
     def tpot(self) -> float | None:

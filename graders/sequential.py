@@ -73,15 +73,6 @@ def share_over_time(outcomes: Sequence[bool], *, confidence: float = 0.95) -> Es
     return over_time(outcomes, bounds, confidence=confidence)
 
 
-def decide_median(values: Sequence[float], least: float, *, confidence: float = 0.95) -> Outcome:
-    """Whether the median of what these are drawn from is proven or refuted to be at least `least`, so far.
-
-    For the ratios of interleaved pairs: the sign test, looked at after each pair. Seven that agree decide at 95 %,
-    eight at 97.5 %.
-    """
-    return decide_share(sum(value >= least for value in values), len(values), 0.5, confidence=confidence)
-
-
 def median(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
     """Their median, with an interval between order statistics that covers the true one at all n together."""
     n, spare = len(values), (1.0 - confidence) / 2

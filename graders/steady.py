@@ -1,7 +1,7 @@
 """When a window became steady, by a rule instead of by eye. Pure.
 
-Place: lab checks ask it of a series in the order of planned times, TTFTs or tokens per bin of time. Limits: at least
-eighty values; it sees a level that changes, not a spread that does.
+Place: asked of a series in the order of planned times, TTFTs or tokens per bin of time; no lab asks yet, only its tests
+do. Limits: at least eighty values; it sees a level that changes, not a spread that does.
 
 What is excluded before: `plan.Plan` fixes the ramp and the drain before the clock starts, arrivals go on until the
 window's last answers came, and only requests planned in the window count. This tells whether that ramp was long enough,

@@ -108,12 +108,6 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
         times = [chunk.time for chunk in self.token_chunks]
         return tuple(later - sooner for sooner, later in itertools.pairwise(times))
 
-    @property
-    def token_gaps(self) -> tuple[float, ...]:
-        """Seconds per token after the first chunk: each chunk gap divided evenly among the tokens it brought."""
-        counts = [len(chunk.ids or (0,)) for chunk in self.token_chunks[1:]]
-        return tuple(gap / count for gap, count in zip(self.chunk_gaps, counts, strict=True) for _ in range(count))
-
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a request asked for, as far as its answer can be held to it.

@@ -6,10 +6,10 @@ followed (no link), nothing is evaluated (YAML without tags that build objects).
 
 import errno
 import hashlib
-import json
+import math
 import os
 import stat
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,9 @@ import yaml
 
 from graders.errors import SubmissionError
 from graders.lab import Lab, SubmissionRules
+
+INTEGER_BITS = 64
+"""Kubernetes has no larger whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,26 @@ def parse_values(text: str, name: str) -> dict[str, Any]:
             f"{name} holds a {type(values).__name__} at line 1, column 1, where chart values are a mapping; "
             "write `key: value` lines"
         )
-    try:
-        json.dumps(values, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise SubmissionError(f"{name} holds a value that no chart value can be: {error}; put it in quotes") from error
+    if found := next(_foreign(values), None):
+        raise SubmissionError(f"{name} holds {found}, which no chart value can be; put it in quotes")
     return values
+
+
+def _foreign(value: object, at: str = "") -> Iterator[str]:
+    """What JSON, as which values travel, does not have: its kind, and the keys that lead to it."""
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _foreign(key, f"the key {key!s}")
+            yield from _foreign(inside, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list | tuple):
+        for place, inside in enumerate(value):
+            yield from _foreign(inside, f"{at}[{place}]")
+    elif isinstance(value, int) and value.bit_length() > INTEGER_BITS:
+        yield f"a whole number of more than {INTEGER_BITS} bits at {at}"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{value} at {at}"
+    elif not isinstance(value, str | int | float | None):
+        yield f"a {type(value).__name__} at {at}"
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -75,8 +75,7 @@ def whose(verdict: Verdict) -> str | None:
     """Whose run it is, and with which numbers where they are not everybody's."""
     if verdict.student is None:
         return None
-    numbers = verdict.variant.numbers.get(verdict.level, {}) if verdict.variant and verdict.level else {}
-    drawn = ", ".join(f"{name} = {number:g}" for name, number in numbers.items())
+    drawn = ", ".join(f"{name} = {number:g}" for name, number in verdict.numbers.items())
     attempt = f", attempt {verdict.attempt}" if verdict.attempt else ""
     return f"student {verdict.student}{attempt}" + (f"; numbers: {drawn}" if drawn else "")
 

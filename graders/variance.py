@@ -113,15 +113,10 @@ def kind_of(verdict: Verdict) -> str:
         machine.cpu_model,
         machine.cores,
         None if memory is None else round(memory / GIB),
-        sorted(numbers_of(verdict).items()),
+        sorted(verdict.numbers.items()),
         [(check.id, check.max_points) for check in verdict.checks],
     )
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:16]
-
-
-def numbers_of(verdict: Verdict) -> Mapping[str, float]:
-    """A student's numbers at the level of the run; none where they are the lab's own."""
-    return verdict.variant.numbers.get(verdict.level, {}) if verdict.variant and verdict.level else {}
 
 
 def variance_of(runs: Runs) -> Variance:
@@ -148,7 +143,7 @@ def variance_of(runs: Runs) -> Variance:
         grader_version=newest.grader_version,
         level=newest.level,
         machine=newest.machine,
-        numbers=numbers_of(newest),
+        numbers=newest.numbers,
         runs=tuple(name for name, _ in same),
         first=same[0][1].started,
         last=same[-1][1].started,

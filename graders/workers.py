@@ -113,7 +113,10 @@ def _follow(plan: Plan, t0: float, children: Sequence[Child], progress: Progress
             else:
                 waiting.append(waiting.pop(0))
     if waiting:
-        raise HarnessError(f"a load worker did not end in time; its log ends: {waiting[0].last_words()}")
+        raise HarnessError(
+            f"a load worker had not written its samples {SPARE_SECONDS:g} s after the load; measure again on a machine "
+            f"that is less busy; its log ends: {waiting[0].last_words()}"
+        )
 
 
 def _is_done(child: Child, seconds: float) -> bool:
@@ -123,7 +126,10 @@ def _is_done(child: Child, seconds: float) -> bool:
         return False
     if child.hear(0) == "done":  # said between the two looks
         return True
-    raise HarnessError(f"a load worker ended with status {status}; its log ends: {child.last_words()}")
+    raise HarnessError(
+        f"a load worker ended with status {status} before it had written its samples; measure again; its log ends: "
+        f"{child.last_words()}"
+    )
 
 
 def _merge(run: Run, files: Sequence[Path]) -> Run:

@@ -47,6 +47,13 @@ def test_commands_exist(document: Path) -> None:
             assert (ROOT / words[1]).exists(), command
 
 
+def test_what_stops_an_attack_is_proved_by_a_test_that_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs/attacks.md").read_text())
+    assert len(named) >= 30
+    missing = [name for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+    assert missing == []
+
+
 def test_nothing_is_left_to_be_filled_in() -> None:
     assert not re.search(r"^(SCORECARD|FIGURES)$|: FIRST$", (ROOT / "README.md").read_text(), re.MULTILINE)
 

@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,28 @@ EVERY_FLAG = (
 def test_what_gpulab_was_given_reaches_pytest(words: tuple[str, ...]) -> None:
     options = parsed(*words)
     assert parsed(*words_of(options)) == options
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ([], []),
+        (["--cluster=embedded", "--hints=1", "--keep", f"--out={ROOT / 'results'}"], []),
+        (
+            ["--name=course", "--submission=of alice", "--images=a.toml", "--images=b.toml", "--sign=key", "--hints=2"],
+            ["--name=course", "--submission=of alice", "--images=a.toml", "--images=b.toml", "--sign=key", "--hints=2"],
+        ),
+        (["--out=elsewhere", "--export=junit=x.xml", "--report=x.html"], ["--out=elsewhere"]),
+    ],
+    ids=["none", "usual", "same", "once"],
+)
+def test_a_run_knows_the_flags_that_grade_the_same_again(
+    pytestconfig: pytest.Config, words: list[str], kept: list[str]
+) -> None:
+    wiring: Any = pytestconfig.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    parser = pytest.Parser(_ispytest=True)
+    wiring.pytest_addoption(parser)
+    assert wiring._again(parser.parse(words)) == kept
 
 
 def test_every_flag_is_tried() -> None:

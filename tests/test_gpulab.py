@@ -135,6 +135,14 @@ def test_what_lacks_for_a_students_numbers_is_said(
     assert not (tmp_path / "03_vllm").exists()
 
 
+def test_a_lab_whose_numbers_are_everybodys_has_none_to_draw(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "variant", "02_ddp", "--student", "alice") == (
+        2,
+        "gpulab: asked for a student's numbers of 02_ddp, which has the same for everybody; start and grade it "
+        "without\n",
+    )
+
+
 @pytest.mark.cluster
 def test_ctrl_c_while_a_cluster_starts_leaves_nothing(machine: None, programs: Path, state: Path) -> None:
     log = state / "up.log"

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import gpulab
+from commands import repeat as row
 from commands.places import ROOT
 from commands.repeat import NotGraded, repeat
 from graders.rubric import Verdict, write_verdict
@@ -113,6 +114,29 @@ def test_a_grading_that_is_none_ends_the_row_and_keeps_what_was(tmp_path: Path) 
     with pytest.raises(NotGraded):
         repeated(tmp_path, Gradings(GOOD[0], NotGraded("no")), 3)
     assert kept(tmp_path).runs == ("run-1",)
+
+
+def test_runs_that_begin_at_once_in_one_folder_are_not_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Twice:
+        """Grades as `gpulab grade` would, while another does."""
+
+        def __init__(self, argv: Sequence[str], *, log: Path) -> None:
+            for name in ("ours", "theirs"):
+                (tmp_path / argv[3] / name).mkdir(parents=True)
+
+        def wait(self) -> None:
+            """Has ended."""
+
+        stop = wait
+
+    monkeypatch.setattr(row, "Child", Twice)
+    with pytest.raises(NotGraded) as caught:
+        row.graded("03_vllm", [], tmp_path)
+    assert str(caught.value) == (
+        f"2 runs began in {tmp_path}/03_vllm at once; give these a folder of their own (--out)"
+    )
 
 
 @pytest.mark.slow

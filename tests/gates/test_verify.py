@@ -7,9 +7,9 @@ import pytest
 
 import gpulab
 from commands import authors
-from commands.places import LABS, ROOT
+from commands.places import LABS, PROOFS, ROOT
 from commands.repeat import NotGraded
-from graders.gates.proof import UnknownCase
+from graders.gates.proof import UnknownCase, read_proof
 from graders.gates.skeleton import LabRefused, new_lab
 from graders.lab import Lab, known_labs
 from graders.rubric import CheckResult, Verdict
@@ -222,7 +222,9 @@ def test_a_grading_without_a_verdict_is_told_with_its_last_words(small: SmallLab
 def test_a_number_of_runs_is_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         options(*words)
-    assert f"argument --runs: {words[1]!r} is no number from 1 on" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"gpulab verify: error: argument --runs: asked to grade {words[1]!r} times; give a whole number from 1"
+    )
 
 
 def test_a_new_lab_keeps_the_rules_of_labs(small: SmallLab) -> None:
@@ -280,7 +282,9 @@ def test_an_unknown_lab_and_an_unknown_case_are_refused(tmp_path: Path, capsys: 
         f"gpulab: there is no lab '99_none'; the labs are: {', '.join(known_labs(LABS))}\n"
     )
     assert gpulab.main(["verify", "03_vllm", "--only", "none", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("gpulab: 03_vllm has no case 'none'; its cases are: reference, starter, ")
+    cases = ", ".join(case.name for case in read_proof(Lab.find(LABS, "03_vllm"), PROOFS).cases)
+    assert cases.startswith("reference, starter, ")
+    assert capsys.readouterr().err == f"gpulab: 03_vllm has no case 'none'; its cases are: {cases}\n"
 
 
 def test_the_skeleton_is_where_the_command_looks() -> None:

@@ -142,4 +142,7 @@ def test_kept_verdicts_are_read_and_a_broken_one_is_not_passed_over(tmp_path: Pa
     (tmp_path / "03_vllm" / "a" / "verdict.json").write_text("{}")
     with pytest.raises(HarnessError) as caught:
         stored(tmp_path, "03_vllm")
-    assert str(caught.value).startswith(f"{tmp_path}/03_vllm/a/verdict.json is not a verdict that can be read: ")
+    assert str(caught.value) == (
+        f"{tmp_path}/03_vllm/a/verdict.json is not a verdict that can be read: Object missing required field `lab`; "
+        "grade the submission again"
+    )

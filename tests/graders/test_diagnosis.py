@@ -1,5 +1,6 @@
 """The client's diagnosis of itself: each sign that it was the bottleneck is said with what would help."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,4 +159,16 @@ def test_a_floor_without_answers_is_an_error_of_ours() -> None:
     assert str(caught.value) == (
         "the null server did not answer as asked, so the client's own floor is not known: {'connection refused': 10}; "
         "measure again on a machine that is less busy"
+    )
+
+
+def test_a_null_server_that_does_not_start_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(floors, "_known", {})
+    monkeypatch.setattr(sys, "executable", "false")
+    plan = Plan(target=Target(host="::1", port=1), requests=REQUESTS, schedule=arrivals.closed(1), window=1.0)
+    with pytest.raises(HarnessError) as caught:
+        floors.measured(plan, 1, tmp_path)
+    assert str(caught.value) == (
+        "the null server, against which the client's own floor is measured, did not start within 30 s; measure again "
+        "on a machine that is less busy; its log ends: it logged nothing"
     )

@@ -350,6 +350,16 @@ def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
             "values.yaml is not plain YAML at line 1, column 3: found unhashable key; correct it there",
         ),
         ("a: 2024-13-45\n", "values.yaml is not YAML that can be read: month must be in 1..12; correct it"),
+        ("a: [{b: 2024-05-01}]\n", "values.yaml holds a date at a[0].b, which no chart value can be; put it in quotes"),
+        ("a: {b: .nan}\n", "values.yaml holds nan at a.b, which no chart value can be; put it in quotes"),
+        (
+            "2024-05-01: 1\n",
+            "values.yaml holds a date at the key 2024-05-01, which no chart value can be; put it in quotes",
+        ),
+        (
+            "a: 0x10000000000000000\n",
+            "values.yaml holds a whole number of more than 64 bits at a, which no chart value can be; put it in quotes",
+        ),
         ("[" * 600, "values.yaml is not YAML that can be read: it is nested too deeply; correct it"),
     ],
 )

@@ -11,6 +11,7 @@ from tests.graders.verdicts import verdict_on
 from tests.html.conftest import CHECKS, KNEE, LOSS, OBJECTIVE, PREFIX, STREAMS, THROUGHPUT
 
 VERDICT = verdict_on(CHECKS)
+BROKEN = msgspec.structs.replace(LOSS, error_class="harness")
 
 
 def test_root_causes_are_told_once_with_what_waits_for_them() -> None:
@@ -44,11 +45,51 @@ def test_root_causes_are_told_once_with_what_waits_for_them() -> None:
                 Step("Grade again: this cost no points.", "gpulab grade 03_vllm"),
             ),
         ),
-        (msgspec.structs.replace(LOSS, error_class="harness"), ()),
+        (
+            BROKEN,
+            (
+                Step("See whether the lab's own files agree with each other.", "gpulab verify 03_vllm --structure"),
+                Step("Grade again: this cost no points.", "gpulab grade 03_vllm"),
+            ),
+        ),
+        (
+            msgspec.structs.replace(BROKEN, observed="not run"),
+            (Step("Grade the whole lab: a check that was not run is an error.", "gpulab grade 03_vllm"),),
+        ),
     ],
 )
 def test_steps_by_how_a_check_ended(check: CheckResult, steps: tuple[Step, ...]) -> None:
     assert next_steps(VERDICT, check) == steps
+
+
+def test_what_a_run_did_not_come_to_is_graded_with_the_whole() -> None:
+    ended = msgspec.structs.replace(VERDICT, reason="the run was interrupted")
+    (step,) = next_steps(ended, msgspec.structs.replace(BROKEN, observed="the run was interrupted"))
+    assert step == Step("Grade the whole lab: a check that was not run is an error.", "gpulab grade 03_vllm")
+
+
+FLAGS = (
+    *("--name=course", "--submission=of alice", "--images=own.toml", "--sign=key", "--student=alice"),
+    *("--attempts=course.toml", "--submitted=2026-10-01T23:59:00+02:00", "--out=graded"),
+)
+
+
+def test_a_command_grades_what_was_graded_where_it_was() -> None:
+    graded = msgspec.structs.replace(VERDICT, flags=FLAGS)
+    where = "--name=course '--submission=of alice' --images=own.toml"
+    assert commands(graded, Path("graded/03_vllm/run")) == (
+        f"pytest labs/03_vllm -k test_objective {where} --student=alice --out=graded",
+        f"pytest labs/03_vllm -k test_prefix {where} --student=alice --out=graded",
+        "gpulab doctor",
+        f"gpulab grade 03_vllm {where} --sign=key --student=alice --attempts=course.toml "
+        "--submitted=2026-10-01T23:59:00+02:00 --out=graded",
+        "gpulab report graded/03_vllm/run",
+    )
+    assert [step.command for step in live_steps(graded)] == [
+        "gpulab up --lab 03_vllm --name=course --images=own.toml",
+        "GPULAB_CLUSTER=course gpulab kubectl get pods -A -o wide",
+        "GPULAB_CLUSTER=course gpulab kubectl events -A --types=Warning",
+    ]
 
 
 def test_the_commands_of_a_run_are_told_once() -> None:

@@ -370,11 +370,17 @@ def test_a_results_folder_that_cannot_be_written_is_a_sentence(session: Session)
 
 
 def test_tests_that_are_no_lab_are_left_alone(session: Session) -> None:
-    session.pytester.makepyfile("def test_first():\n    pass\ndef test_other(check):\n    pass\n")
+    session.pytester.makepyfile(
+        test_alone="def test_first():\n    pass\ndef test_other(check):\n    pass\ndef test_more(lab):\n    pass\n"
+    )
     session.pytester.path.joinpath("labs/01_tiny/lab.toml").unlink()
     result = session.run("def test_second():\n    pass\n", ".")
-    result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(
-        ["*HarnessError: test_other is no check of a lab, so it cannot use the fixture `check`"]
-    )
+    result.assert_outcomes(passed=2, errors=2)
+    said = [line.partition("HarnessError: ")[2] for line in result.outlines if line.startswith("E  ")]
+    assert said == [
+        "test_other is no check of a lab, so it cannot use the fixture `check`; checks are the tests in "
+        "labs/LAB/test_*.py that lab.toml names",
+        "test_alone.py is no lab's test file, so it cannot use the fixtures of a graded run; a lab's is "
+        "labs/LAB/test_*.py, beside its lab.toml",
+    ]
     result.stdout.no_fnmatch_line("*scorecard*")

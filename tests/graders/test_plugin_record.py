@@ -69,6 +69,19 @@ def test_secrets_of_findings_and_submissions_are_in_no_file(session: Session) ->
     assert audit(folder).holds
 
 
+def test_the_flags_that_grade_the_same_again_are_in_the_verdict_and_told(session: Session) -> None:
+    session.flags = ("--name=course", "--submission=/of/alice", "--course-secret-file=/course/secret")
+    result = session.run(FIRST.replace("GOOD", "LOW") + SECOND)
+    assert session.verdict.flags == session.flags
+    assert audit(session.pytester.path / RUN).holds
+    told = result.outlines.index("what to look at next:") + 1
+    assert result.outlines[told : told + 3] == [
+        "  pytest labs/01_tiny -k test_first --name=course --submission=/of/alice \\",
+        "    --course-secret-file=/course/secret",
+        f"  gpulab report {RUN}",
+    ]
+
+
 def test_the_manifest_is_signed(session: Session) -> None:
     key = Ed25519PrivateKey.generate()
     session.sign = lambda manifest: signing.sign(key, manifest).encode()

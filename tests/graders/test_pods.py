@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import urllib3.exceptions
 from kubernetes import client
 
 from graders.errors import InfrastructureError, SubmissionError
@@ -231,3 +232,40 @@ def test_a_pod_is_killed_without_grace() -> None:
     core = Core([pod()])
     Pods(core).kill(RELEASE, "submission-1")
     assert core.deleted == [("submission-1", "ns", 0)]
+
+
+class Refusing:
+    """An API server that refuses whatever is asked, or is gone."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def refuse(self, *_: object, **__: object) -> None:
+        raise self._error
+
+    list_namespaced_pod = list_namespaced_service = delete_namespaced_pod = refuse
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (client.ApiException(status=503, reason="Service Unavailable"), "answers 503 Service Unavailable"),
+        (urllib3.exceptions.HTTPError("connection refused"), "does not answer (connection refused)"),
+    ],
+    ids=["refused", "gone"],
+)
+def test_an_api_server_in_trouble_is_the_labs_infrastructure(error: Exception, why: str) -> None:
+    pods, said = Pods(Refusing(error)), list[str]()
+    for ask in (
+        lambda: pods.kill(RELEASE, "submission-1"),
+        lambda: pods.address(RELEASE),
+        lambda: pods.replicas(RELEASE),
+    ):
+        with pytest.raises(InfrastructureError) as caught:
+            ask()
+        said.append(str(caught.value))
+    assert said == [
+        f"the pod submission-1 cannot be deleted: the API server {why}; grade again",
+        f"the Service of submission cannot be read: the API server {why}; grade again",
+        f"the pods of submission cannot be listed: the API server {why}; grade again",
+    ]

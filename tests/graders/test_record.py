@@ -57,6 +57,11 @@ def test_evidence_is_kept_once_from_text_bytes_or_a_file(tmp_path: Path) -> None
     assert str(caught.value) == (
         "evidence cannot be kept as 'evidence/../verdict.json': that leaves the run's folder; use a plain name"
     )
+    with pytest.raises(HarnessError) as caught:
+        record.keep("pod:1.log", b"")
+    assert str(caught.value) == (
+        "evidence cannot be kept as 'evidence/pod:1.log': not every system has such names; use a plain one"
+    )
     record.seal()
 
 

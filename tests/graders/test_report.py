@@ -1,11 +1,12 @@
 """The scorecard, whole: what a learner reads after a run."""
 
+import shlex
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from graders.report import render_scorecard
+from graders.report import render_scorecard, typed
 from graders.rubric import Left
 from tests.graders.verdicts import result, verdict_on
 
@@ -80,6 +81,19 @@ def test_full_marks_are_said_in_one_line_and_nothing_is_next() -> None:
     text = render_scorecard(whole, PLACE)
     assert "\n100/100 passed\n" in text
     assert "next" not in text
+
+
+def test_a_command_that_fits_on_no_line_can_still_be_copied() -> None:
+    flags = ("--name=course", "--submission=/home/instructor/handed in/alice", "--images=/srv/own.toml")
+    page = render_scorecard(msgspec.structs.replace(VERDICT, flags=flags), PLACE)
+    told = page.partition("what to look at next:\n")[2].partition("  gpulab report")[0]
+    assert told == (
+        "  pytest labs/03_vllm -k test_throughput --name=course \\\n"
+        "    '--submission=/home/instructor/handed in/alice' --images=/srv/own.toml\n"
+    )
+    alone = ["pytest", "labs/03_vllm", "-k", "test_throughput", *flags]
+    assert shlex.split(told.replace("\\\n", "")) == alone
+    assert typed(shlex.join(alone), 10).count(" \\\n") == 6
 
 
 LEFT = Left(

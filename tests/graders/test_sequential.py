@@ -156,14 +156,6 @@ def test_an_interval_is_wider_where_outcomes_share_their_fate_or_are_looked_at_o
     assert sequential.share_over_time([]).note == "n too small: there are no outcomes"
 
 
-def test_the_median_of_pairs_is_decided_by_how_many_reach_it() -> None:
-    ratios = [2.4, 2.1, 2.6, 2.2, 2.3, 2.5]
-    assert sequential.decide_median(ratios, 2.0) == "inconclusive"
-    assert sequential.decide_median([*ratios, 2.2], 2.0) == "passed"
-    assert sequential.decide_median([*ratios, 2.2], 2.7) == "failed"
-    assert sequential.decide_median([*ratios, 1.9], 2.0) == "inconclusive"
-
-
 def test_the_median_comes_with_order_statistics() -> None:
     found = sequential.median([float(each) for each in range(1, 9)])
     assert (found.value, found.interval, found.confidence) == (4.5, (1.0, 8.0), 0.95)

@@ -54,6 +54,7 @@ def test_a_signature_that_is_none_is_refused() -> None:
             "its format is 'gpulab/signature/v9', this program reads 'gpulab/signature/v1'",
         ),
         (good.encode().replace(good.key.encode(), other.key.encode()), "its fingerprint is not that of its key"),
+        (good.encode() + b"\n", "it is not written as `gpulab grade` writes it"),
         (good.encode().replace(good.key.encode(), b"AAAA"), "An Ed25519 public key is 32 bytes long"),
     ):
         with pytest.raises(ValueError, match=re.escape(said)) as caught:

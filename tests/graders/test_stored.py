@@ -312,6 +312,12 @@ def test_a_pack_whose_content_is_not_what_its_index_says_is_damaged(pack: Path) 
     with StoredRun(pack) as run:
         kinds = {change.kind for change in run.tampered()}
     assert kinds == {"damaged"}
+    with pytest.raises(RunUnreadable) as caught:
+        packed.Packed(pack).raw("evidence/first.log")
+    assert str(caught.value) == (
+        f"{pack} is no packed run: evidence/first.log in it is damaged (Bad CRC-32 for file 'evidence/first.log'); "
+        "pack the run's folder again with `gpulab pack`"
+    )
 
 
 def test_a_pack_is_never_written_over_a_file(folder: Path, pack: Path) -> None:

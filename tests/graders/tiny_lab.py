@@ -77,6 +77,7 @@ class Session:
         self.tiers = 1
         self.terms: Callable[[Lab], Terms] = lambda _: Terms()
         self.report: Path | None = None
+        self.flags: Sequence[str] = ()
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
         (self.lab / "test_tiny.py").write_text(HEAD + source)
@@ -93,6 +94,7 @@ class Session:
             sign=self.sign,
             tiers=self.tiers,
             terms=self.terms,
+            flags=self.flags,
             pause=lambda: None,
             report=self.report,
             now=lambda: NOON,

@@ -1,5 +1,6 @@
 """`gpulab report`, and `--report` of a grading: which run, which file, and what is said when it cannot be."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import gpulab
 from commands import reporting
 from graders.html import page
-from tests.graders.tiny_lab import FIRST, RUN, SECOND, Session
+from tests.graders.tiny_lab import FIRST, HEAD, RUN, SECOND, Session
 from tests.html.conftest import store_whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +75,18 @@ def test_a_grading_writes_the_report_of_its_run(session: Session, tmp_path: Path
     text = (tmp_path / "report.html").read_text()
     assert "<h1>A tiny lab</h1>" in text
     assert "It holds: all files are as they were sealed, and prove the verdict; not signed." in text
+
+
+def test_a_report_of_several_labs_is_refused_and_the_verdicts_stand(session: Session, tmp_path: Path) -> None:
+    shutil.copytree(session.lab, session.lab.with_name("02_other"))
+    (session.lab.with_name("02_other") / "test_other.py").write_text(HEAD + FIRST + SECOND)
+    session.report = tmp_path / "report.html"
+    result = session.run(FIRST + SECOND, "labs/02_other")
+    assert result.ret == 3
+    assert session.statuses() == ["passed", "passed"]
+    said = "a report tells of one run, and 2 labs were graded; write them by `gpulab report RUN`"
+    assert [line for line in result.outlines if line.startswith("not exported")] == [f"not exported: {said}"]
+    assert not session.report.exists()
 
 
 def test_a_report_that_cannot_be_written_is_said_and_the_verdict_stands(session: Session) -> None:
