@@ -15,13 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from graders import signing
 from graders.packed import RunUnreadable
 from graders.record import FORMAT, MANIFEST, SIGNATURE
-from graders.rubric import SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide
+from graders.rubric import AT_END, SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide, final_points
 from graders.stored import UNDECODABLE, StoredRun
 from graders.submission import digest
 
 SUBMISSION = "submission/"
 RECORDS = "run.jsonl"
 VERDICT = "verdict.json"
+ALWAYS_AT_END = ("status", "ended")
+"""What the end of every run says; the rest of AT_END is missing in old ones, and not compared there."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,16 @@ def disagreements(
         if told != known:
             yield Flaw("header", f"{VERDICT} says {field} {_show(told)}, and {RECORDS} {_show(known)}")
     yield from _checks(verdict, facts, names)
-    for name, told, counted in (
-        ("points", verdict.points, sum(check.points for check in verdict.checks)),
-        ("max_points", verdict.max_points, sum(check.max_points for check in verdict.checks)),
-        ("status", verdict.status, "error" if verdict.reason else decide(verdict.checks)),
+    points = sum(check.points for check in verdict.checks)
+    for name, told, counted, what in (
+        ("points", verdict.points, points, "checks"),
+        ("max_points", verdict.max_points, sum(check.max_points for check in verdict.checks), "checks"),
+        ("status", verdict.status, "error" if verdict.reason else decide(verdict.checks), "checks"),
+        ("final_points", verdict.final_points, final_points(points, verdict.late), "checks and lateness"),
     ):
         if told != counted:
-            yield Flaw(name, f"{VERDICT} says {name} {_show(told)}, and its checks come to {_show(counted)}")
-    if facts.ended is None:
-        yield Flaw("unfinished", f"{RECORDS} does not say that the run ended")
-    else:
-        for field, told in (("status", verdict.status), ("ended", msgspec.to_builtins(verdict.ended))):
-            if facts.ended.get(field) != told:
-                known = _show(facts.ended.get(field))
-                yield Flaw(field, f"{VERDICT} says {field} {_show(told)}, and the end of {RECORDS} {known}")
+            yield Flaw(name, f"{VERDICT} says {name} {_show(told)}, and its {what} come to {_show(counted)}")
+    yield from _at_end(verdict, facts.ended)
     yield from _handed_in(verdict, facts, submission)
 
 
@@ -155,6 +153,19 @@ def _checks(verdict: Verdict, facts: Facts, names: frozenset[str]) -> Iterator[F
         for name in check.evidence:
             if name not in names:
                 yield Flaw("evidence", f"the check {check.id!r} rests on {name}, which is missing")
+
+
+def _at_end(verdict: Verdict, ended: dict[str, Any] | None) -> Iterator[Flaw]:
+    if ended is None:
+        yield Flaw("unfinished", f"{RECORDS} does not say that the run ended")
+        return
+    told = msgspec.json.decode(msgspec.json.encode(verdict), type=dict[str, Any])  # as JSON has it: no tuples
+    for field in AT_END:
+        if field not in ended and field not in ALWAYS_AT_END:
+            continue
+        if told[field] != ended.get(field):
+            known = _show(ended.get(field))
+            yield Flaw(field, f"{VERDICT} says {field} {_show(told[field])}, and the end of {RECORDS} {known}")
 
 
 def _handed_in(verdict: Verdict, facts: Facts, submission: dict[str, bytes]) -> Iterator[Flaw]:
