@@ -22,7 +22,7 @@ MOST_FILES = 10_000
 MOST_INDEX_BYTES = 4 << 20
 MOST_FILE_BYTES = 64 << 20
 MOST_BYTES = 512 << 20
-"""Of a packed run: its files, their index, each of them unpacked, and all of them; four times what a run keeps."""
+"""Of a packed run: its files, their index, each of them unpacked, and all of them; twice what a run keeps."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The first time that a zip can say; the files' own times would make unlike packs of like runs."""

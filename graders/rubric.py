@@ -340,6 +340,11 @@ def read_verdict(path: Path) -> Verdict:
         raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
 
 
+def read_verdicts(folder: Path) -> list[tuple[str, Verdict]]:
+    """The verdicts in a lab's folder of results, each with its run's name; raises HarnessError as `read_verdict`."""
+    return [(path.parent.name, read_verdict(path)) for path in sorted(folder.glob("*/verdict.json"))]
+
+
 def verdict_of(content: bytes, place: str) -> Verdict:
     """As `read_verdict`, of the bytes that were in this place."""
     try:
