@@ -1,7 +1,8 @@
 """Whether a stored run proves its verdict: nothing in it was changed, the verdict is what the records say, who signed.
 
-Place: `gpulab check` prints what comes out. Limits: it measures nothing anew and applies no threshold, which is what
-re-scoring is for; whoever may write the folder can make everything agree again, and only a signature tells that.
+Place: `gpulab check` prints what comes out; re-scoring looks at signatures by `signature`. Limits: it measures nothing
+anew and applies no threshold, which is what re-scoring is for; whoever may write the folder can make everything agree
+again, and only a signature tells that.
 """
 
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def _examine(run: StoredRun, key: Ed25519PublicKey | None) -> Audit:
         flaws += [Flaw(change.kind, change.said) for change in run.tampered()]
     except RunUnreadable as error:
         flaws.append(Flaw("unfinished" if not run.has(MANIFEST) else "manifest", str(error)))
-    signer, said = _signature(run, key)
+    signer, said = signature(run, key)
     flaws += said
     verdict: Verdict | None = None
     try:
@@ -179,8 +180,8 @@ def _handed_in(verdict: Verdict, facts: Facts, submission: dict[str, bytes]) -> 
         )
 
 
-def _signature(run: StoredRun, key: Ed25519PublicKey | None) -> tuple[str | None, list[Flaw]]:
-    """The fingerprint of the key that signed the manifest, and what is wrong with its signature."""
+def signature(run: StoredRun, key: Ed25519PublicKey | None) -> tuple[str | None, list[Flaw]]:
+    """The fingerprint of the key that signed the manifest, and what is wrong with it; `key` is as in `audit`."""
     wanted = signing.fingerprint(key) if key else None
     if not run.has(SIGNATURE):
         said = f"the run has no {SIGNATURE}, and it is to be signed by {wanted}"
