@@ -12,6 +12,7 @@ points; beside a process that wants a core some of the time, checks may be incon
 
 import argparse
 import contextlib
+import hashlib
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,8 +47,9 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         lab: which.
-        kind: what gradings have to share to be put together (`graders.variance.kind_of`), but for the harness's code
-            between releases: it may change while the figure grows, the lab may not.
+        kind: what gradings have to share to be put together (`graders.variance.kind_of`), with the digest of lab.toml
+            in the place of that of all the lab's files, and the release's version: code may change while the figure
+            grows, what is asked may not.
         machine: processor, cores, memory.
         busy: the share of a core that another process used meanwhile.
         started: UTC.
@@ -72,10 +74,11 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
         """What is kept of a verdict; raises ValueError for that of a run that has not ended."""
         if verdict.ended is None:
             raise ValueError(f"the grading of {verdict.lab} that began at {verdict.started} has not ended")
-        machine = verdict.machine
+        machine, release = verdict.machine, verdict.grader_version.partition("+")[0]
+        asked = hashlib.sha256((ROOT / "labs" / verdict.lab / "lab.toml").read_bytes()).hexdigest()
         return cls(
             lab=verdict.lab,
-            kind=kind_of(msgspec.structs.replace(verdict, grader_version=verdict.grader_version.partition("+")[0])),
+            kind=kind_of(msgspec.structs.replace(verdict, lab_digest=asked, grader_version=release)),
             machine=f"{machine.cores} cores of {machine.cpu_model}, {(machine.memory_bytes or 0) / GIB:.0f} GiB",
             busy=busy,
             started=verdict.started,

@@ -3,8 +3,9 @@
     python -m benchmarks.rescore RUN... [--runs 1000]
 
 Place: by hand, with a few runs that `gpulab grade 03_vllm` left in results/. Each copy has a folder, a manifest, facts
-and a verdict of its own; other evidence, which is not read, is linked. The lab asks for something else than the runs
-were graded by, so that each is told with what changes. Exit status 1 when it takes more time or memory.
+and a verdict of its own; other evidence is linked. All of it is read and held against its sum, but from the system's
+cache: where runs come from a disk, 11 MB each, its time is added. The lab asks for something else than the runs were
+graded by, so that each is told with what changes. Exit status 1 when it takes more time or memory.
 """
 
 import argparse

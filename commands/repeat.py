@@ -21,7 +21,7 @@ from commands.places import ROOT
 from graders.errors import GraderError
 from graders.gates.gradings import foretold
 from graders.record import pretty, write_whole
-from graders.rubric import Verdict, read_verdict
+from graders.rubric import Verdict, read_verdict, read_verdicts
 from graders.variance import Runs, Variance, render, variance_of
 
 GRACE_SECONDS = 60.0
@@ -117,7 +117,7 @@ def repeat(
     finally:
         if mine:
             say("")
-            report(stored(results / lab), results / lab, say)
+            report(read_verdicts(results / lab), results / lab, say)
     broken = any(verdict.status == "error" for verdict in mine)
     return status or (3 if broken else 1 if any(verdict.status != "passed" for verdict in mine) else 0)
 
@@ -128,11 +128,6 @@ def tell(verdict: Verdict) -> list[str]:
     again = [each.id for each in verdict.checks if each.attempts > 1]
     said = [f"{verdict.points}/{verdict.max_points}" + (f", measured again: {', '.join(again)}" if again else "")]
     return said + [f"    {each.status}: {each.id}: {each.observed or each.why}" for each in missed]
-
-
-def stored(folder: Path) -> Runs:
-    """The runs in a lab's folder of results."""
-    return [(path.parent.name, read_verdict(path)) for path in sorted(folder.glob("*/verdict.json"))]
 
 
 def report(runs: Runs, folder: Path, say: Callable[[str], None] = print) -> Variance:

@@ -31,6 +31,7 @@ def add(commands: Commands) -> None:
     rescore.add_argument(
         "results", nargs="+", type=Path, metavar="RESULTS", help="a run, packed or not, or a folder of them"
     )
+    rescore.add_argument("--key", type=Path, metavar="FILE", help="public key that must have signed each run")
     rescore.add_argument("--lab-from", type=Path, metavar="DIR", help="another version of the lab (default: labs/)")
     rescore.add_argument("--export", action="append", default=[], metavar="FORMAT=FILE", help=f"as well: {FORMATS}")
 
@@ -38,6 +39,7 @@ def add(commands: Commands) -> None:
 def run_rescore(options: argparse.Namespace) -> int:
     """Prints what becomes of each run; 2 when one was refused."""
     from clusters.progress import Display
+    from graders import signing
     from graders.errors import GraderError
     from graders.exports import formats
     from graders.rescore import Refused, read_run, rescore
@@ -47,14 +49,14 @@ def run_rescore(options: argparse.Namespace) -> int:
     places, wanted = find(options.results), [formats.wanted(each) for each in options.export]
     for name, _ in wanted:
         formats.refuse_several(name, len(places))
-    lab_of = _labs(options.lab_from)
+    lab_of, key = _labs(options.lab_from), signing.public_key(options.key) if options.key else None
     begun, counts, verdicts = time.monotonic(), Counter[str](), []
     with Display(sys.stderr) as display:
         for number, place in enumerate(places, 1):
             if not sys.stdout.isatty() and time.monotonic() - begun > QUIET_SECONDS:
                 display(f"re-scoring: run {number} of {len(places)}")
             try:
-                run = read_run(place)
+                run = read_run(place, key)
                 found = rescore(run, *lab_of(run.verdict.lab))
             except Refused as error:
                 said, how = f"refused: {error}", "refused"

@@ -13,7 +13,7 @@ import msgspec
 
 from graders.errors import GraderError
 from graders.lateness import Deadline, WrongDeadline, moment
-from graders.rubric import Verdict, read_verdict
+from graders.rubric import Verdict
 
 
 class WrongRules(GraderError):
@@ -67,11 +67,6 @@ def read_rules(file: Path, lab: str, known: Sequence[str]) -> Rules:
             except WrongDeadline as error:
                 raise WrongRules(f"the rules in {file} are wrong: {error}") from error
     return Rules(attempts=own.attempts or found.attempts, deadline=own.deadline or found.deadline)
-
-
-def stored(results: Path, lab: str) -> list[Verdict]:
-    """The verdicts on a lab that are kept; raises HarnessError for one that cannot be read."""
-    return [read_verdict(path) for path in sorted((results / lab).glob("*/verdict.json"))]
 
 
 def counted(verdicts: Iterable[Verdict], student: str) -> list[datetime]:

@@ -1,7 +1,8 @@
 """Whether a stored run proves its verdict: nothing in it was changed, the verdict is what the records say, who signed.
 
-Place: `gpulab check` prints what comes out. Limits: it measures nothing anew and applies no threshold, which is what
-re-scoring is for; whoever may write the folder can make everything agree again, and only a signature tells that.
+Place: `gpulab check` prints what comes out; re-scoring looks at signatures by `signature`. Limits: it measures nothing
+anew and applies no threshold, which is what re-scoring is for; whoever may write the folder can make everything agree
+again, and only a signature tells that.
 """
 
 from collections.abc import Iterator
@@ -15,13 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from graders import signing
 from graders.packed import RunUnreadable
 from graders.record import FORMAT, MANIFEST, SIGNATURE
-from graders.rubric import SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide
+from graders.rubric import AT_END, SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide, final_points
 from graders.stored import UNDECODABLE, StoredRun
 from graders.submission import digest
 
 SUBMISSION = "submission/"
 RECORDS = "run.jsonl"
 VERDICT = "verdict.json"
+ALWAYS_AT_END = ("status", "ended")
+"""What the end of every run says; the rest of AT_END is missing in old ones, and not compared there."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def _examine(run: StoredRun, key: Ed25519PublicKey | None) -> Audit:
         flaws += [Flaw(change.kind, change.said) for change in run.tampered()]
     except RunUnreadable as error:
         flaws.append(Flaw("unfinished" if not run.has(MANIFEST) else "manifest", str(error)))
-    signer, said = _signature(run, key)
+    signer, said = signature(run, key)
     flaws += said
     verdict: Verdict | None = None
     try:
@@ -113,20 +116,16 @@ def disagreements(
         if told != known:
             yield Flaw("header", f"{VERDICT} says {field} {_show(told)}, and {RECORDS} {_show(known)}")
     yield from _checks(verdict, facts, names)
-    for name, told, counted in (
-        ("points", verdict.points, sum(check.points for check in verdict.checks)),
-        ("max_points", verdict.max_points, sum(check.max_points for check in verdict.checks)),
-        ("status", verdict.status, "error" if verdict.reason else decide(verdict.checks)),
+    points = sum(check.points for check in verdict.checks)
+    for name, told, counted, what in (
+        ("points", verdict.points, points, "checks"),
+        ("max_points", verdict.max_points, sum(check.max_points for check in verdict.checks), "checks"),
+        ("status", verdict.status, "error" if verdict.reason else decide(verdict.checks), "checks"),
+        ("final_points", verdict.final_points, final_points(points, verdict.late), "checks and lateness"),
     ):
         if told != counted:
-            yield Flaw(name, f"{VERDICT} says {name} {_show(told)}, and its checks come to {_show(counted)}")
-    if facts.ended is None:
-        yield Flaw("unfinished", f"{RECORDS} does not say that the run ended")
-    else:
-        for field, told in (("status", verdict.status), ("ended", msgspec.to_builtins(verdict.ended))):
-            if facts.ended.get(field) != told:
-                known = _show(facts.ended.get(field))
-                yield Flaw(field, f"{VERDICT} says {field} {_show(told)}, and the end of {RECORDS} {known}")
+            yield Flaw(name, f"{VERDICT} says {name} {_show(told)}, and its {what} come to {_show(counted)}")
+    yield from _at_end(verdict, facts.ended)
     yield from _handed_in(verdict, facts, submission)
 
 
@@ -157,6 +156,19 @@ def _checks(verdict: Verdict, facts: Facts, names: frozenset[str]) -> Iterator[F
                 yield Flaw("evidence", f"the check {check.id!r} rests on {name}, which is missing")
 
 
+def _at_end(verdict: Verdict, ended: dict[str, Any] | None) -> Iterator[Flaw]:
+    if ended is None:
+        yield Flaw("unfinished", f"{RECORDS} does not say that the run ended")
+        return
+    told = msgspec.json.decode(msgspec.json.encode(verdict), type=dict[str, Any])  # as JSON has it: no tuples
+    for field in AT_END:
+        if field not in ended and field not in ALWAYS_AT_END:
+            continue
+        if told[field] != ended.get(field):
+            known = _show(ended.get(field))
+            yield Flaw(field, f"{VERDICT} says {field} {_show(told[field])}, and the end of {RECORDS} {known}")
+
+
 def _handed_in(verdict: Verdict, facts: Facts, submission: dict[str, bytes]) -> Iterator[Flaw]:
     """The digest is of what was handed in, so a copy in which secrets were redacted has another."""
     redacted = any(facts.redacted.get(f"{SUBMISSION}{name}") for name in submission)
@@ -168,8 +180,8 @@ def _handed_in(verdict: Verdict, facts: Facts, submission: dict[str, bytes]) -> 
         )
 
 
-def _signature(run: StoredRun, key: Ed25519PublicKey | None) -> tuple[str | None, list[Flaw]]:
-    """The fingerprint of the key that signed the manifest, and what is wrong with its signature."""
+def signature(run: StoredRun, key: Ed25519PublicKey | None) -> tuple[str | None, list[Flaw]]:
+    """The fingerprint of the key that signed the manifest, and what is wrong with it; `key` is as in `audit`."""
     wanted = signing.fingerprint(key) if key else None
     if not run.has(SIGNATURE):
         said = f"the run has no {SIGNATURE}, and it is to be signed by {wanted}"

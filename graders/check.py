@@ -20,6 +20,7 @@ from graders.judging import Asked, Attempt, Facts, Judges
 from graders.lab import CheckSpec, Lab
 from graders.record import NotWritten, Record
 from graders.rubric import (
+    AT_END,
     NOT_RUN,
     UNFINISHED,
     CheckResult,
@@ -57,7 +58,7 @@ class LabRun:
         if isinstance(submission, Submission):
             for name, content in submission.files.items():
                 record.put(f"submission/{name}", content)
-        self.verdict = self._save(UNFINISHED, UNFINISHED, None)
+        self.verdict = self._save(self._judged(UNFINISHED, UNFINISHED, None))
 
     @property
     def place(self) -> Path:
@@ -77,7 +78,7 @@ class LabRun:
             self.record.write("check", result=result)
             if self.record.broken:
                 raise self.record.broken
-            self.verdict = self._save(UNFINISHED, UNFINISHED, None)
+            self.verdict = self._save(self._judged(UNFINISHED, UNFINISHED, None))
         except NotWritten as error:
             self._give_up(error, None)
 
@@ -88,8 +89,9 @@ class LabRun:
         try:
             if self.record.broken:
                 raise self.record.broken
-            self.record.write("end", status=self._judged(absent, reason, now).status, ended=now)
-            self.verdict = self._save(absent, reason, now)
+            verdict = self._judged(absent, reason, now)
+            self.record.write("end", **{name: getattr(verdict, name) for name in AT_END})
+            self.verdict = self._save(verdict)
             self.record.seal(sign)
         except NotWritten as error:
             self._give_up(error, now)
@@ -109,8 +111,7 @@ class LabRun:
             )
         )
 
-    def _save(self, absent: str, reason: str | None, ended: datetime | None) -> Verdict:
-        verdict = self._judged(absent, reason, ended)
+    def _save(self, verdict: Verdict) -> Verdict:
         try:
             write_verdict(verdict, self.place)
         except OSError as error:

@@ -19,6 +19,7 @@ import urllib3.exceptions
 import yaml
 
 from graders.errors import GraderError
+from graders.lines import EVENTS_FORMAT
 from graders.pod_watch import PodWatch
 from graders.record import NotWritten, Record, pretty
 from graders.stored import unpacked
@@ -119,7 +120,7 @@ class ClusterEvidence:
     def _events(self) -> None:
         found = self._list(self._core.list_namespaced_event, self._namespace)
         told = sorted(map(_event, found), key=lambda event: str(event["first"]))
-        lines = msgspec.json.Encoder().encode_lines([{"format": "gpulab/events/v1"}, *told])
+        lines = msgspec.json.Encoder().encode_lines([{"format": EVENTS_FORMAT}, *told])
         self._record.keep(f"{FOLDER}/events.jsonl", lines, most=EVENTS_BYTES)
 
     def _logs(self) -> None:

@@ -16,6 +16,8 @@ import msgspec
 from graders.errors import HarnessError
 
 FORMAT = "gpulab/record/v1"
+EVENTS_FORMAT = "gpulab/events/v1"
+"""Of Kubernetes' events, which `cluster_evidence` keeps and reports read."""
 FILE_BYTES = 32 << 20
 """Of one file's content; the largest load run of lab 03 has 12 MB."""
 

@@ -6,13 +6,14 @@ encryption, comments and zip64 are refused, and so is what is larger than a run 
 Zip and not tar: one file is read without all that comes before it, and every size is said before anything is unpacked.
 """
 
+import hashlib
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from graders.errors import HarnessError
 
@@ -22,7 +23,7 @@ MOST_FILES = 10_000
 MOST_INDEX_BYTES = 4 << 20
 MOST_FILE_BYTES = 64 << 20
 MOST_BYTES = 512 << 20
-"""Of a packed run: its files, their index, each of them unpacked, and all of them; four times what a run keeps."""
+"""Of a packed run: its files, their index, each of them unpacked, and all of them; twice what a run keeps."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The first time that a zip can say; the files' own times would make unlike packs of like runs."""
@@ -88,6 +89,14 @@ class Packed:
         """A file's bytes; raises RunUnreadable when they are not what the index says."""
         try:
             return self._archive.read(self._members[name])
+        except _BROKEN as error:
+            raise self._wrong(f"{name} in it is damaged ({error})") from error
+
+    def sum(self, name: str) -> str:
+        """SHA-256 (hex) of a file's bytes; raises as `raw`."""
+        try:
+            with self._archive.open(self._members[name]) as file:
+                return hashlib.file_digest(cast(zipfile.ZipExtFile, file), "sha256").hexdigest()
         except _BROKEN as error:
             raise self._wrong(f"{name} in it is damaged ({error})") from error
 

@@ -15,10 +15,10 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -266,22 +266,6 @@ def sums(folder: Path) -> dict[str, str]:
             with path.open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
-
-
-def tampered(folder: Path) -> tuple[str, ...]:
-    """Names that are missing, added or changed against the manifest of a sealed run.
-
-    Raises:
-        HarnessError: the folder has no manifest that can be read.
-    """
-    try:
-        sealed: Mapping[str, Any] = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, Any])["sha256"]
-    except (OSError, KeyError, msgspec.DecodeError) as error:
-        raise HarnessError(
-            f"{folder} has no manifest that can be read; its run did not end, so it proves nothing"
-        ) from error
-    now = sums(folder)
-    return tuple(sorted(name for name in sealed.keys() | now.keys() if sealed.get(name) != now.get(name)))
 
 
 def pretty(value: object) -> bytes:

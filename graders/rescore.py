@@ -1,8 +1,8 @@
 """Stored runs judged again by today's lab.toml and judges, without a cluster. Pure apart from reading.
 
 Place: `gpulab rescore` and `benchmarks/rescore.py`. Limits: it judges what was measured; what was not, or under other
-conditions than lab.toml asks for now, is inconclusive. It verifies the files that it reads, and that all others of the
-manifest are there; whether those are unchanged is for `gpulab check`.
+conditions than lab.toml asks for now, is inconclusive. Every file must be as it was sealed; whether the verdict is what
+the facts say is for `gpulab check`, and facts are not derived from the evidence again.
 """
 
 import hashlib
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from graders.audit import signature
 from graders.beside import Beside
 from graders.errors import GraderError, HarnessError
 from graders.judging import Asked, Attempt, Judge, Judges, refuse_unknown_hint
@@ -84,26 +86,21 @@ class _Line(msgspec.Struct):
     kind: str = ""
 
 
-def read_run(place: Path) -> Stored:
-    """Reads a run, from its folder or packed.
+def read_run(place: Path, key: Ed25519PublicKey | None = None) -> Stored:
+    """Reads a run, from its folder or packed; with `key`, only one that this key signed.
 
     Raises:
-        Refused: it is incomplete, was changed, is of another format, or did not finish.
+        Refused: it is incomplete, was changed, is not signed as asked, is of another format, or did not finish.
         HarnessError: its verdict is of another format.
     """
     try:
         with StoredRun(place) as run:
-            sealed = run.manifest.sha256
-            if missing := [name for name in (*READ, *sealed) if not run.has(name)]:
-                raise Refused(f"{place} is incomplete: {missing[0]} is missing; get it back, or {AGAIN}")
-            records, said = (run.raw(name) for name in READ)
+            records, said = _as_sealed(run, key)
     except RunUnreadable as error:
         raise Refused(f"{error}; {AGAIN}") from error
     except OSError as error:
-        raise Refused(f"{place} cannot be read: {error.strerror}; make it readable, or {AGAIN}") from error
-    for name, content in zip(READ, (records, said), strict=True):
-        if hashlib.sha256(content).hexdigest() != sealed.get(name):
-            raise Refused(f"{place} was changed: {name} is not what its manifest says; get it back, or {AGAIN}")
+        what = error.filename or place
+        raise Refused(f"{what} cannot be read: {error.strerror}; make it readable, or {AGAIN}") from error
     verdict = verdict_of(said, f"{place}/verdict.json")
     try:
         attempts = [
@@ -116,6 +113,27 @@ def read_run(place: Path) -> Stored:
     if verdict.reason is not None:
         raise Refused(f"the run in {place} did not finish: {verdict.reason}; {AGAIN}")
     return Stored(place=place, verdict=verdict, tries={each.check: each for each in attempts})
+
+
+def _as_sealed(run: StoredRun, key: Ed25519PublicKey | None) -> list[bytes]:
+    """The files in READ, once every file is as it was sealed."""
+    place, sealed = run.place, run.manifest.sha256
+    if missing := [name for name in (*READ, *sealed) if not run.has(name)]:
+        raise Refused(f"{place} is incomplete: {missing[0]} is missing; get it back, or {AGAIN}")
+    _, flaws = signature(run, key)
+    if flaws:
+        remedy = "name another key" if flaws[0].name == "signer" else "get it back"
+        raise Refused(f"{place} proves nothing: {flaws[0].said}; {remedy}, or {AGAIN}")
+    contents = [run.raw(name) for name in READ]
+    for name, content in zip(READ, contents, strict=True):
+        if hashlib.sha256(content).hexdigest() != sealed.get(name):
+            raise Refused(f"{place} was changed: {name} is not what its manifest says; get it back, or {AGAIN}")
+    if changes := run.tampered():
+        first = changes[0]
+        if first.kind == "damaged":  # its sentence names the run itself, and what to do
+            raise Refused(f"{first.said}; {AGAIN}")
+        raise Refused(f"{place} was changed: {first.said}; get it back, or {AGAIN}")
+    return contents
 
 
 def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:

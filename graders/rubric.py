@@ -23,6 +23,8 @@ SCHEMA = "gpulab/verdict/v1"
 UNFINISHED = "the run did not finish"
 NOT_RUN = "not run"
 """What a check shows as observed that has no result in a run which ended by itself."""
+AT_END = ("status", "ended", "reason", "level", "simulated", "traits", "left")
+"""Fields of a verdict that neither header nor checks decide; the line that ends run.jsonl has them as well."""
 
 Outcome = Literal["passed", "failed", "inconclusive"]
 Status = Literal["passed", "failed", "inconclusive", "skipped", "error"]
@@ -281,6 +283,11 @@ def decide(checks: tuple[CheckResult, ...]) -> Status:
     return next((status for status in ranked if status in statuses), "error")
 
 
+def final_points(points: int, late: Lateness | None) -> float | None:
+    """What is left of points; None where there is no deadline."""
+    return late.left_of(points) if late else None
+
+
 def exit_status(own: int, statuses: Iterable[Status], *, interrupted: bool) -> int:
     """Exit status of a session that graded: 3 for an error, 1 for a check not passed, else pytest's `own`."""
     found = set(statuses)
@@ -322,7 +329,7 @@ def judge(
         simulated=cluster.simulated if cluster else None,
         traits=cluster.traits if cluster else None,
         points=points,
-        final_points=header.late.left_of(points) if header.late else None,
+        final_points=final_points(points, header.late),
         max_points=sum(check.max_points for check in checks),
         status="error" if reason else decide(checks),
         reason=reason,
@@ -343,6 +350,11 @@ def read_verdict(path: Path) -> Verdict:
         return verdict_of(path.read_bytes(), str(path))
     except OSError as error:
         raise HarnessError(f"{path} is not a verdict that can be read: {error}; grade the submission again") from error
+
+
+def read_verdicts(folder: Path) -> list[tuple[str, Verdict]]:
+    """The verdicts in a lab's folder of results, each with its run's name; raises HarnessError as `read_verdict`."""
+    return [(path.parent.name, read_verdict(path)) for path in sorted(folder.glob("*/verdict.json"))]
 
 
 def verdict_of(content: bytes, place: str) -> Verdict:

@@ -14,6 +14,7 @@ import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -76,14 +77,13 @@ class StoredRun:
         Raises:
             RunUnreadable: it is not there, too large, or damaged.
         """
-        if name not in self._there:
-            raise RunUnreadable(f"{self.place} holds no file {name!r}; its run did not keep one, or it was taken away")
-        if (size := self._files.size(name)) > MOST_FILE_BYTES:
-            raise RunUnreadable(
-                f"{name} in {self.place} has {size} bytes, and no file of a run has more than {MOST_FILE_BYTES}; "
-                "take the run from where it was graded again"
-            )
+        self._refuse_strange(name)
         return self._files.raw(name)
+
+    def sum(self, name: str) -> str:
+        """SHA-256 (hex) of a file's bytes, of which little is in memory at once; raises as `raw`."""
+        self._refuse_strange(name)
+        return self._files.sum(name)
 
     def read(self, name: str) -> bytes:
         """What a file says: as `raw`, but what is compressed (.gz) is unpacked."""
@@ -126,7 +126,7 @@ class StoredRun:
             if name in (MANIFEST, SIGNATURE):
                 continue
             try:
-                now[name] = hashlib.sha256(self.raw(name)).hexdigest()
+                now[name] = self.sum(name)
             except RunUnreadable as error:
                 now[name] = ""
                 broken.append(Change("damaged", name, str(error)))
@@ -134,6 +134,15 @@ class StoredRun:
         told = {change.name for change in [*broken, *strangers]}
         found = [change for change in self._changes(sealed, now) if change.name not in told]
         return tuple(sorted([*broken, *strangers, *found], key=lambda change: change.name))
+
+    def _refuse_strange(self, name: str) -> None:
+        if name not in self._there:
+            raise RunUnreadable(f"{self.place} holds no file {name!r}; its run did not keep one, or it was taken away")
+        if (size := self._files.size(name)) > MOST_FILE_BYTES:
+            raise RunUnreadable(
+                f"{name} in {self.place} has {size} bytes, and no file of a run has more than {MOST_FILE_BYTES}; "
+                "take the run from where it was graded again"
+            )
 
     def _changes(self, sealed: Manifest, now: dict[str, str]) -> Iterator[Change]:
         was = sealed.sha256
@@ -190,12 +199,18 @@ class _Folder:
         return (self._folder / name).lstat().st_size
 
     def raw(self, name: str) -> bytes:
-        handle = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
+        with self._opened(name) as file:
             return file.read()
+
+    def sum(self, name: str) -> str:
+        with self._opened(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def close(self) -> None:
         """There is nothing to close."""
+
+    def _opened(self, name: str) -> BufferedReader:
+        return os.fdopen(os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
 def unpacked(name: str, stored: bytes) -> bytes:

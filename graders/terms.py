@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 
 from graders import variants
-from graders.attempts import WrongRules, counted, number_of_attempt, read_rules, stored
+from graders.attempts import WrongRules, counted, number_of_attempt, read_rules
 from graders.lab import Lab, known_labs
 from graders.lateness import Lateness, lateness
+from graders.rubric import read_verdicts
 from graders.variants import Variant, WrongVariant
 
 
@@ -54,7 +55,8 @@ def terms_of(lab: Lab, options: argparse.Namespace, secret: bytes | None, *, now
         return msgspec.structs.replace(terms, late=late)
     if terms.student is None:
         raise WrongRules(f"{options.attempts} limits attempts, which are a student's; say whose this is: --student ID")
-    earlier = counted(stored(results, lab.name), terms.student)
+    kept = [verdict for _, verdict in read_verdicts(results / lab.name)]
+    earlier = counted(kept, terms.student)
     number = number_of_attempt(rules.attempts, earlier, at, terms.student, lab.name)
     return msgspec.structs.replace(terms, late=late, attempt=number)
 

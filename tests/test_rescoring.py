@@ -8,6 +8,7 @@ import pytest
 
 import gpulab
 from commands import rescoring
+from graders import signing
 from graders.record import sums
 from tests.graders.judged_lab import THRESHOLDS, change, edit, measured
 from tests.graders.tiny_lab import LAB, Session
@@ -110,6 +111,37 @@ def test_runs_are_judged_by_the_lab_of_their_name_and_by_no_folder_outside(
         2,
         f"refused: {run}: it is a run of the lab '../01_tiny', which is not in {inside}; name its folder by --lab-from",
     )
+
+
+def test_with_a_key_runs_that_it_did_not_sign_are_refused(
+    session: Session, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    signing.make_keys(tmp_path / "key")
+    key = signing.private_key(tmp_path / "key")
+    session.sign = lambda manifest: signing.sign(key, manifest).encode()
+    run = measured(session, "3.0")
+    other = run.with_name("unsigned")
+    shutil.copytree(run, other)
+    (other / "manifest.json.sig").unlink()
+    words = (run.parent, "--lab-from", session.lab, "--key", tmp_path / "key.pub")
+
+    assert rescored(capsys, *words) == (
+        2,
+        f"{run}: 100/100 passed, as before\n"
+        f"refused: {other} proves nothing: the run has no manifest.json.sig, and it is to be signed by "
+        f"{signing.fingerprint(key.public_key())}; get it back, or grade the submission again\n"
+        "2 runs: 0 otherwise, 1 as before, 1 refused\n",
+        "",
+    )
+
+
+def test_a_key_that_cannot_be_read_is_said_before_anything_is_judged(
+    session: Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = measured(session, "3.0")
+    assert rescored(capsys, run, "--lab-from", session.lab, "--key", "none") == (
+        2, "", "gpulab: the public key none cannot be read: No such file or directory; name its file\n",
+    )  # fmt: skip
 
 
 def test_the_new_verdicts_are_exported(session: Session, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -17,13 +17,15 @@ from graders.errors import GraderError
 from graders.html.counters import Counters, counters_of
 from graders.html.devices import Device, devices_of
 from graders.html.loads import Load, loads_of
+from graders.lines import EVENTS_FORMAT
 from graders.packed import SUFFIX, RunUnreadable
 from graders.rubric import CheckResult, Verdict, verdict_of
 from graders.stored import UNDECODABLE, StoredRun
 
 VERDICT, FACTS, FOLDER = "verdict.json", "run.jsonl", "evidence/"
-LOADS, SCRAPES, GPUS = (name.rpartition("/")[0] for name in (samples.FORMAT, scrape.FORMAT, gpu_telemetry.FORMAT))
-EVENTS = "gpulab/events"
+LOADS, SCRAPES, GPUS, EVENTS = (
+    name.rpartition("/")[0] for name in (samples.FORMAT, scrape.FORMAT, gpu_telemetry.FORMAT, EVENTS_FORMAT)
+)
 """What files of each kind say in their first line, before the version."""
 ENDINGS = (".jsonl.gz", ".jsonl")
 

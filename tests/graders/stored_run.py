@@ -5,6 +5,7 @@ Place: tests of what reads stored runs. Limits: its clock stands still.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from graders.check import Check, LabRun
 from graders.lab import CheckSpec, Lab, SubmissionRules
@@ -27,8 +28,9 @@ def begun(
     checks: tuple[CheckSpec, ...] = CHECKS,
     facts: Callable[[], ClusterFacts | None] = lambda: CLUSTER,
     others: Callable[[], float | None] = lambda: None,
+    **told: Any,
 ) -> LabRun:
-    """A run that has begun in results/01_tiny/NAME of a folder; `facts` and `others` are as in `LabRun`."""
+    """A run that has begun in results/01_tiny/NAME of a folder, its header as `told`; the rest is as in `LabRun`."""
     lab = Lab(
         name="01_tiny",
         folder=folder,
@@ -42,7 +44,7 @@ def begun(
     files = {"values.yaml": submission}
     record = record or Record(folder / "results" / "01_tiny" / NAME, clock=lambda: 0.0)
     found = Submission(folder, files, digest(files))
-    return LabRun(lab, record, header_of(lab, found.digest), found, facts, others)
+    return LabRun(lab, record, header_of(lab, found.digest, **told), found, facts, others)
 
 
 def measured(run: LabRun, number: int, observed: str = "3 tokens/s") -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from graders.attempts import Attempts, NoAttemptLeft, Rules, WrongRules, counted, number_of_attempt, read_rules, stored
+from graders.attempts import Attempts, NoAttemptLeft, Rules, WrongRules, counted, number_of_attempt, read_rules
 from graders.errors import HarnessError
 from graders.lateness import Deadline
-from graders.rubric import Status, Verdict, write_verdict
+from graders.rubric import Status, Verdict, read_verdicts, write_verdict
 from tests.graders.verdicts import NOON, verdict_on
 
 RULES = """
@@ -133,16 +133,18 @@ def test_rules_that_are_not_there_are_said(tmp_path: Path) -> None:
 
 
 def test_kept_verdicts_are_read_and_a_broken_one_is_not_passed_over(tmp_path: Path) -> None:
-    for name, hour in (("a", 2), ("b", 1)):
-        (tmp_path / "03_vllm" / name).mkdir(parents=True)
-        write_verdict(run("alice", "failed", hour), tmp_path / "03_vllm" / name / "verdict.json")
-    (tmp_path / "03_vllm" / "no-run").mkdir()
-    assert hours(counted(stored(tmp_path, "03_vllm"), "alice")) == [1, 2]
-    assert stored(tmp_path, "02_ddp") == []
-    (tmp_path / "03_vllm" / "a" / "verdict.json").write_text("{}")
+    kept = {"a": run("alice", "failed", 2), "b": run("alice", "failed", 1)}
+    for name, verdict in kept.items():
+        (tmp_path / name).mkdir()
+        write_verdict(verdict, tmp_path / name / "verdict.json")
+    (tmp_path / "no-run").mkdir()
+    assert read_verdicts(tmp_path) == list(kept.items())
+    assert hours(counted(kept.values(), "alice")) == [1, 2]
+    assert read_verdicts(tmp_path / "none") == []
+    (tmp_path / "a/verdict.json").write_text("{}")
     with pytest.raises(HarnessError) as caught:
-        stored(tmp_path, "03_vllm")
+        read_verdicts(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/03_vllm/a/verdict.json is not a verdict that can be read: Object missing required field `lab`; "
-        "grade the submission again"
+        f"{tmp_path}/a/verdict.json is not a verdict that can be read: Object missing required field `lab`; grade the "
+        "submission again"
     )

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from graders.lateness import Lateness
-from graders.record import tampered
 from graders.rubric import Left, Status
+from graders.stored import StoredRun
 from graders.terms import Terms
 from graders.variants import Variant
 from tests.graders.tiny_lab import FIRST, HEAD, LAB, RUN, SECOND, Session
@@ -48,7 +48,8 @@ def test_the_scorecard_has_colours_in_a_terminal_only(session: Session, color: s
 def test_the_record_is_sealed_and_holds_the_submission(session: Session) -> None:
     session.run(FIRST + SECOND)
     folder = session.pytester.path / RUN
-    assert tampered(folder) == ()
+    with StoredRun(folder) as run:
+        assert run.tampered() == ()
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
         "manifest.json",
         "run.jsonl",
