@@ -75,6 +75,8 @@ def test_a_run_that_is_none_is_refused(given: object, why: str) -> None:
         ({"batch": 51}, "job.batch is 51, where a whole number from 1 to 50 belongs"),
         ({"dtype": "bfloat16"}, "job.dtype is 'bfloat16', where one of float32, float64 belongs"),
         ({"dtype": []}, "job.dtype is [], where one of float32, float64 belongs"),
+        ({"device": "tpu"}, "job.device is 'tpu', where one of cpu, cuda belongs"),
+        ({"backend": None}, "job.backend is None, where one of gloo, nccl belongs"),
         ({"hidden": [5, 0]}, "a size in job.hidden is 0, where a whole number from 1 to 65536 belongs"),
         ({"momentum": 10**400}, f"job.momentum is {'1' + 56 * '0'}..., where a finite number from 0 to 1 belongs"),
         ({"checkpoint_folder": ""}, "job.checkpoint_folder is '', where text of 1 to 1024 characters belongs"),

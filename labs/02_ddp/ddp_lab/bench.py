@@ -19,7 +19,7 @@ import msgspec
 from clusters.api import Charts, Cluster, Progress
 from ddp_lab.control import Control
 from ddp_lab.events import Story
-from ddp_lab.runs import RunSpec
+from ddp_lab.runs import RunSpec, placed
 from ddp_lab.sides import IMAGE
 from ddp_lab.trainers import Job, Trainers
 from graders import gpu_scrape
@@ -70,6 +70,11 @@ class Bench:
         self.specs: dict[str, RunSpec] = {}
         self._begun = False
 
+    @property
+    def on_gpus(self) -> bool:
+        """Whether trainings compute on GPUs: at L3 only, as elsewhere some pods may have real ones and others none."""
+        return (self.cluster.traits.level, self.cluster.traits.gpus) == ("L3", "real")
+
     def begin(self, progress: Progress) -> None:
         """Starts the data service; once is enough.
 
@@ -113,7 +118,7 @@ class Bench:
 
     def _install(self, run: str, spec: RunSpec, progress: Progress, script: str, values: Mapping[str, Any]) -> None:
         self.begin(progress)
-        self.specs[run] = spec
+        self.specs[run] = spec = placed(spec, on_gpus=self.on_gpus)
         self._record.write("training", run=run, spec=spec)
         self.control.create(run, spec)
         files = {"train.py": script, LIBRARY: (self._lab / "pods" / LIBRARY).read_text()}

@@ -48,6 +48,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
         patience_seconds: what a healthy step never takes.
         checkpoint_every: steps between checkpoints; 0 for none.
         checkpoint_folder: where they belong.
+        device: where models and samples are; see `placed`.
+        backend: of the process group.
     """
 
     samples: int
@@ -65,6 +67,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     patience_seconds: float = 5.0
     checkpoint_every: int = 0
     checkpoint_folder: str = "/checkpoints"
+    device: Literal["cpu", "cuda"] = "cpu"
+    backend: Literal["gloo", "nccl"] = "gloo"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -126,6 +130,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         """As JSON has it."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
+
+
+def placed(spec: RunSpec, *, on_gpus: bool) -> RunSpec:
+    """A run whose ranks all compute on GPUs, or all on processors: pods may not decide that, each for itself."""
+    job = msgspec.structs.replace(spec.job, device="cuda" if on_gpus else "cpu", backend="nccl" if on_gpus else "gloo")
+    return msgspec.structs.replace(spec, job=job)
 
 
 def proof(draw: random.Random) -> RunSpec:
