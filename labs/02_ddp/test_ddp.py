@@ -120,7 +120,8 @@ def test_scaling(check: Check, bench: Bench, progress: Progress, ran: Trainings)
         turns = ran.race.turns
         if turns.problem or not bench.on_gpus:
             return turns
-        return msgspec.structs.replace(turns, gpu=gpus.on_gpus(check, bench, progress, f"gpus-{number}"))
+        found, kept = gpus.on_gpus(check, bench, progress, f"gpus-{number}"), bench.kept(f"gpus-{number}-")
+        return msgspec.structs.replace(turns, gpu=found, evidence=(*turns.evidence, *kept))
 
     check.measure(measure)
 

@@ -10,7 +10,8 @@ import pytest
 from ddp_lab import replay
 from ddp_lab.aftermath import loss_of
 from ddp_lab.events import Story
-from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, proof, recovery, scaling
+from ddp_lab.gpus import WARM_UP
+from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, endurance, proof, recovery, scaling
 from ddp_lab.scaling_facts import ideal_bytes
 from ddp_lab.sides import chart_values, uses
 from ddp_lab.start import budget
@@ -130,6 +131,16 @@ def test_other_runs_have_the_sizes_that_the_lab_speaks_of() -> None:
     assert ideal_bytes(race.job.gradient_bytes, 2) == race.job.gradient_bytes
     assert slow.job.gradient_bytes * 2 > 16e6
     assert slow.job.steps == 80
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_training_for_gpus_is_proved_at_one_step_that_is_timed(seed: int) -> None:
+    spec = endurance(random.Random(seed), ranks=2)
+
+    before, after = spec.weights_at
+    assert (after - before, spec.job.batch, spec.job.sample_bytes) == (1, 2 * 8 * 2048, 128)
+    assert before > WARM_UP
+    assert spec.job.samples % spec.job.batch == 0
 
 
 @pytest.mark.parametrize("kind", FAULTS)

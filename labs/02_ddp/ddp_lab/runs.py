@@ -5,8 +5,9 @@ cores; each draw is kept in the record, so that a run can be looked at again.
 
 Why these sizes: a proof has more samples than batches divide, by one to three, so that a rank is left without any in
 an epoch's last step. A scaling run computes about 4.8 GFLOP a rank and step, and sends 6.3 MB from each rank. A
-recovery run has checkpoints of 21 MB, so that a save can be caught. A run of endurance computes about 200 GFLOP a rank
-and step from 0.3 MB of samples, so that a GPU, and not the data service, is what it waits for.
+recovery run has checkpoints of 21 MB, so that a save can be caught. A run of endurance computes about 1.6 TFLOP a rank
+and step, in eight pieces of 0.3 MB of samples, so that a GPU, and not the data service, is what it waits for; it sends
+64.5 MB from each rank. As GPUs take some 100,000 samples a second, its ledger names few of them.
 """
 
 import random
@@ -93,7 +94,16 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gradient_bytes(self) -> int:
         """What one all-reduce of all gradients is about."""
-        return self.parameters * (8 if self.dtype == "float64" else 4)
+        return self.parameters * self._number_bytes
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one sample as it is sent."""
+        return (self.features + self.outputs) * self._number_bytes
+
+    @property
+    def _number_bytes(self) -> int:
+        return 8 if self.dtype == "float64" else 4
 
 
 class Drill(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +125,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         weights_at: steps after which every rank has to hand in its weights.
         until: the first step whose batches are held back until a turn is given; None for none.
         pace_seconds: the least time between the beginnings of two steps.
+        brief: whether the ledger names the samples of the steps in `weights_at` only, and counts bytes of the others.
         drills: planted faults.
     """
 
@@ -124,6 +135,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     weights_at: tuple[int, ...] = ()
     until: int | None = None
     pace_seconds: float = 0.0
+    brief: bool = False
     drills: tuple[Drill, ...] = ()
 
     def encoded(self) -> dict[str, Any]:
@@ -177,8 +189,13 @@ def scaling(draw: random.Random, *, ranks: int, micro_batches: int, steps: int) 
 
 
 def endurance(draw: random.Random, *, ranks: int) -> RunSpec:
-    """A training in float32 that is large enough for GPUs and goes on until it is ended; few bytes a sample."""
-    batch = 2048 * ranks
+    """A training in float32 that is large enough for GPUs and goes on until it is ended; few bytes a sample.
+
+    Weights are asked for before and after a step that is drawn, early enough that handing them in is over when the GPUs
+    are looked at.
+    """
+    micro_batches, step = 8, draw.randrange(8, 32)
+    batch = micro_batches * 2048 * ranks
     job = JobSpec(
         samples=batch * 8,
         features=16,
@@ -186,13 +203,13 @@ def endurance(draw: random.Random, *, ranks: int) -> RunSpec:
         hidden=(4000, 4000),
         epochs=10_000,
         batch=batch,
-        micro_batches=1,
+        micro_batches=micro_batches,
         learning_rate=0.01,
         momentum=0.0,
         dtype="float32",
         seed=draw.getrandbits(31),
     )
-    return RunSpec(job=job, **_seeds(draw))
+    return RunSpec(job=job, weights_at=(step - 1, step), brief=True, **_seeds(draw))
 
 
 def recovery(draw: random.Random, *, epochs: int, pace_seconds: float, checkpoint_every: int) -> RunSpec:

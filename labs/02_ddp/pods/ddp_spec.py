@@ -74,6 +74,13 @@ def one_of(given: object, what: str, known: Iterable[str]) -> str:
     return given
 
 
+def truth(given: object, what: str) -> bool:
+    """Yes or no."""
+    if not isinstance(given, bool):
+        raise Refused(400, f"{what} is {shown(given)}, where true or false belongs")
+    return given
+
+
 def listed(given: object, what: str, most: int) -> list[Any]:
     """A list that is not too long."""
     if not isinstance(given, list):
@@ -211,12 +218,13 @@ class RunSpec:
     weights_at: frozenset[int] = frozenset()
     until: int | None = None
     pace_seconds: float = 0.0
+    brief: bool = False
     drills: tuple[Drill, ...] = ()
 
     @classmethod
     def read(cls, given: object) -> "RunSpec":
         """From JSON; raises Refused."""
-        may = ("weights_at", "until", "pace_seconds", "drills")
+        may = ("weights_at", "until", "pace_seconds", "brief", "drills")
         found = fields_of(given, "the run", need=("job", "data_seed", "weights_seed"), may=may)
         job = Job.read(found["job"])
         at = listed(found.get("weights_at", []), "weights_at", 1000)
@@ -227,6 +235,7 @@ class RunSpec:
             weights_at=frozenset(whole(step, "a step in weights_at", 0, job.steps - 1) for step in at),
             until=read_until(found.get("until")),
             pace_seconds=number(found.get("pace_seconds", 0.0), "pace_seconds", 0, 600),
+            brief=truth(found.get("brief", False), "brief"),
             drills=tuple(Drill.read(each, job) for each in listed(found.get("drills", []), "drills", 100)),
         )
 
