@@ -87,6 +87,12 @@ def test_a_step_that_is_done_again_counts_as_it_was_read_last() -> None:
     assert found.repeats() == []
 
 
+def test_what_a_process_says_of_its_group_is_read() -> None:
+    met = {"kind": "introduce", "uid": "a", "rank": 0, "backend": "gloo"}
+
+    assert [each.backend for each in story(join("a"), met, {**met, "backend": None}).events] == [None, "gloo", None]
+
+
 def test_a_sample_that_a_process_reads_twice_for_a_step_is_told() -> None:
     found = story(join("a"), batch("a", 0, 0, 1), batch("a", 0, 0, 2, 1, micro=1), batch("a", 0, 1, 1))
 

@@ -7,10 +7,11 @@ import pytest
 
 from ddp_lab import judges
 from ddp_lab.gpu_facts import GpuTraining, flops_per_sample
+from ddp_lab.proof_facts import OneRun
 from ddp_lab.runs import endurance
 from graders.gpu_scrape import Activity
 from graders.judging import Asked, load
-from tests.labs.facts_02_ddp import FACTS, FAILURES, LAB, TURNS
+from tests.labs.facts_02_ddp import FACTS, FAILURES, LAB, TURNS, member
 
 JUDGES = judges.JUDGES
 TRAINED = GpuTraining(
@@ -45,6 +46,22 @@ def test_hints_are_those_of_lab_toml(check: str) -> None:
     spec = LAB.check(check)
     assert spec is not None
     assert {hint for name, *_, hint, _ in FAILURES.values() if name == check and hint} == spec.hints.keys()
+
+
+@pytest.mark.parametrize(
+    ("backends", "said"),
+    [
+        (("nccl", "nccl"), " that talks by nccl"),
+        (("nccl", "gloo"), " that talks by gloo and nccl"),
+        ((None, None), ""),
+    ],
+)
+def test_how_ranks_talk_is_told(backends: tuple[str | None, ...], said: str) -> None:
+    members = tuple(member(rank, backend=each) for rank, each in enumerate(backends))
+
+    found = JUDGES["one_run"].judge(msgspec.json.encode(OneRun(members=members)), LAB.thresholds["L1"].__getitem__)
+
+    assert (found.verdict, found.observed) == ("passed", f"2 pods on 2 nodes are one world{said}")
 
 
 @pytest.mark.parametrize("name", FAILURES)
