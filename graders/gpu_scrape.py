@@ -21,6 +21,8 @@ SM = "DCGM_FI_PROF_SM_ACTIVE"
 BRIEF = (UTILISATION, MEMORY, TENSOR, SM)
 EXPORTER_PORT = 9400
 EVERY_SECONDS = 0.5
+AGE_SECONDS = 30.0
+"""So old a figure may be: dcgm-exporter takes new ones every 30 s unless told otherwise (pkg/cmd/app.go, -c)."""
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +40,12 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def watched(
-    nodes: Iterable[str], *, enter: Callable[[Sequence[str]], list[str]], folder: Path, seed: int
+    hosts: Iterable[str], *, enter: Callable[[Sequence[str]], list[str]], folder: Path, seed: int
 ) -> Iterator[list[Scrape]]:
     """What the exporters on these nodes tell meanwhile; the list is filled at the end.
 
     Args:
-        nodes: by host name.
+        hosts: IP addresses of the nodes, as pods have them in `status.hostIP`.
         enter: turns an argument list into one that runs where nodes answer.
         folder: for files in passing.
         seed: what the moments are drawn from.
@@ -52,7 +54,7 @@ def watched(
         InfrastructureError: nobody can ask from there.
     """
     found: list[Scrape] = []
-    places = {node: Place(host=node, port=EXPORTER_PORT) for node in nodes}
+    places = {host: Place(host=host, port=EXPORTER_PORT) for host in hosts}
     with Scraper(places, enter=enter, folder=folder, brief=BRIEF, seed=seed) as scraper:
         with scraper.during(every=EVERY_SECONDS):
             yield found
@@ -61,6 +63,8 @@ def watched(
 
 def activity(scrapes: Iterable[Scrape], windows: Sequence[tuple[float, float]], pods: Iterable[str]) -> Activity | None:
     """What the GPUs of these pods did in these windows of monotonic seconds; None where nobody told it.
+
+    What is told in a window may be of AGE_SECONDS before it.
 
     Args:
         scrapes: of the exporters on the pods' nodes.

@@ -68,8 +68,8 @@ WRONG = [
     ("ddp", {"torchrun": {"rdzvEndpoint": "here"}}, "at '/torchrun/rdzvEndpoint': got string, want null or boolean"),
     (
         "ddp",
-        {"torchrun": {"rdzvBackend": "etcd"}},
-        "at '/torchrun/rdzvBackend': 'etcd' does not match pattern '^(c10d|static)$'",
+        {"torchrun": {"rdzvBackend": "static"}},
+        "at '/torchrun/rdzvBackend': 'static' does not match pattern '^c10d$'",
     ),
     (
         "ddp",

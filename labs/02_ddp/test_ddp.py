@@ -118,9 +118,10 @@ def test_scaling(check: Check, bench: Bench, progress: Progress, ran: Trainings)
         if number > 1:
             ran.race = Race(check, bench, progress, f"again-{number}")
         turns = ran.race.turns
-        if turns.problem or bench.cluster.traits.gpus != "real":
+        if turns.problem or not bench.on_gpus:
             return turns
-        return msgspec.structs.replace(turns, gpu=gpus.on_gpus(check, bench, progress, f"gpus-{number}"))
+        found, kept = gpus.on_gpus(check, bench, progress, f"gpus-{number}"), bench.kept(f"gpus-{number}-")
+        return msgspec.structs.replace(turns, gpu=found, evidence=(*turns.evidence, *kept))
 
     check.measure(measure)
 

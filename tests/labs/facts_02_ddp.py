@@ -19,7 +19,7 @@ from graders.stats import Outcome
 
 LAB = Lab.load(Path(__file__).resolve().parents[2] / "labs/02_ddp")
 MEMBERS = tuple(
-    Member(pod=f"proof-{rank}", known=True, node=f"gpu-{rank}", gpus=1, rank=rank, world=2, met=(0, 1))
+    Member(pod=f"proof-{rank}", known=True, node=f"gpu-{rank}", gpus=1, rank=rank, world=2, met=(0, 1), backend="gloo")
     for rank in range(2)
 )
 EPOCHS = (EpochRead(missing=0, twice=0, order="a"), EpochRead(missing=0, twice=0, order="b"))

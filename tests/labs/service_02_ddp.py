@@ -33,6 +33,8 @@ JOB: dict[str, Any] = {
     "checkpoint_every": 3,
     "checkpoint_folder": "/checkpoints",
     "hidden": [5, 4],
+    "device": "cpu",
+    "backend": "gloo",
 }
 SPEC: dict[str, Any] = {"job": JOB, "data_seed": 3, "weights_seed": 4}
 CALLER = Caller(ip="10.0.0.1", uid="uid-1", rank=1, attempt=0)

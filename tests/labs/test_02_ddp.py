@@ -10,8 +10,9 @@ import pytest
 from ddp_lab import replay
 from ddp_lab.aftermath import loss_of
 from ddp_lab.events import Story
+from ddp_lab.gpus import WARM_UP
 from ddp_lab.proof import epochs_read
-from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, proof, recovery, scaling
+from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, endurance, proof, recovery, scaling
 from ddp_lab.scaling_facts import ideal_bytes
 from ddp_lab.sides import chart_values, uses
 from ddp_lab.start import budget
@@ -85,6 +86,12 @@ def test_a_step_that_is_done_again_counts_as_it_was_read_last() -> None:
     assert found.batches(1) == {0: (2, 1)}
     assert found.losses() == {0: {0: 1.5}} == found.draws()
     assert found.repeats() == []
+
+
+def test_what_a_process_says_of_its_group_is_read() -> None:
+    met = {"kind": "introduce", "uid": "a", "rank": 0, "backend": "gloo"}
+
+    assert [each.backend for each in story(join("a"), met, {**met, "backend": None}).events] == [None, "gloo", None]
 
 
 def test_a_sample_that_a_process_reads_twice_for_a_step_is_told() -> None:
@@ -186,6 +193,16 @@ def test_a_range_of_workers_is_refused() -> None:
         "torchrun.nnodes is '1:2': steps that some of the workers do without the others are nobody's here; "
         "name one number"
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_training_for_gpus_is_proved_at_one_step_that_is_timed(seed: int) -> None:
+    spec = endurance(random.Random(seed), ranks=2)
+
+    before, after = spec.weights_at
+    assert (after - before, spec.job.batch, spec.job.sample_bytes) == (1, 2 * 8 * 2048, 128)
+    assert before > WARM_UP
+    assert spec.job.samples % spec.job.batch == 0
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -89,12 +89,13 @@ def test_a_process_joins_as_torchrun_started_it(ddplab: Any, server: DataServer)
     assert env == environ(server)
 
 
-@pytest.mark.parametrize(("computes", "told"), [(True, ("cuda", "nccl")), (False, ("cpu", "gloo"))])
-def test_where_it_computes_decides_how_ranks_talk(
-    ddplab: Any, server: DataServer, computes: bool, told: tuple[str, str]
+@pytest.mark.parametrize("told", [("cuda", "nccl"), ("cpu", "gloo")])
+def test_the_lab_says_where_all_ranks_compute_whatever_a_pod_has(
+    ddplab: Any, server: DataServer, told: tuple[str, str]
 ) -> None:
-    add(server)
-    ddplab.torch.cuda.is_available.return_value = computes
+    device, backend = told
+    add(server, job={**JOB, "device": device, "backend": backend})
+    ddplab.torch.cuda.is_available.return_value = device == "cpu"
     job = ddplab.join(environ(server))
     assert (job.device, job.backend) == told
 

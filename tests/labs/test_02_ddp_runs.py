@@ -1,6 +1,8 @@
 """Runs of lab 02 without HTTP: turns, pace, drills, the ledger, and the bounds of what pods can make grow."""
 
+import json
 import math
+import random
 from hashlib import sha256
 from typing import Any
 
@@ -9,8 +11,11 @@ import pytest
 
 import ddp_runs
 from ddp_data import parameters
-from ddp_runs import Caller, Ledger, Run, Runs
+from ddp_lab.gpu_facts import flops_per_sample
+from ddp_lab.runs import endurance
+from ddp_runs import EVENT_BYTES, KEPT_BYTES, LEDGER_BYTES, Caller, Ledger, Run, Runs
 from ddp_spec import KINDS, Refused, RunSpec
+from tests.labs.facts_02_ddp import LAB
 from tests.labs.service_02_ddp import CALLER, JOB, SPEC, data_of, run
 
 OTHER = Caller(ip="10.0.0.2", uid="uid-0", rank=0, attempt=0)
@@ -156,6 +161,29 @@ def test_the_ledger_says_who_read_what_when() -> None:
             "sent": 144,
         }
     ]
+
+
+def test_a_brief_ledger_names_the_samples_of_few_steps_and_counts_all() -> None:
+    found = run(brief=True, weights_at=[3])
+    for step in (2, 3):
+        found.batch(CALLER, 0.0, epoch=0, step=step, micro=0, rows=np.array([7, 0]))
+    assert [(each["step"], each["indices"], each["sent"]) for each in found.ledger.page(0)] == [
+        (2, [], 144),
+        (3, [7, 0], 144),
+    ]
+    assert LEDGER_BYTES - found.ledger.room == 2 * EVENT_BYTES + 2 * 4
+
+
+def test_the_ledger_has_room_for_a_training_on_perfect_gpus_and_keeps_two_of_its_models() -> None:
+    spec, threshold = endurance(random.Random(1), ranks=2), LAB.thresholds["L3"]
+    found = RunSpec.read(json.loads(json.dumps(spec.encoded())))
+    seconds = flops_per_sample(spec.job) * spec.job.batch / 2 / (threshold["gpu_peak_tflops"] * 1e12)
+    events = 2 * (2 * spec.job.micro_batches + 1)  # of each rank: a batch and a tick for each piece, and a report
+    steps = max(spec.weights_at) + threshold["gpu_seconds"] / seconds
+    assert steps * events * EVENT_BYTES + 4 * 2 * spec.job.batch < LEDGER_BYTES
+    assert steps < found.job.steps
+    assert (found.brief, found.job.weights_bytes) == (True, spec.job.gradient_bytes)
+    assert 2 * found.job.weights_bytes <= KEPT_BYTES
 
 
 def test_a_page_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

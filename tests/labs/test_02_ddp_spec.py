@@ -20,17 +20,19 @@ def test_a_run_is_read() -> None:
         "weights_at": [0, 9],
         "until": 3,
         "pace_seconds": 0.5,
+        "brief": True,
         "drills": [{"rank": 1, "kind": "slow", "step": 2, "seconds": 3}],
     }
     found = RunSpec.read({**SPEC, **more})
     assert found.job.steps == 10  # the last step of each epoch has two samples
-    assert (found.weights_at, found.until, found.pace_seconds) == (frozenset({0, 9}), 3, 0.5)
+    assert (found.weights_at, found.until, found.pace_seconds, found.brief) == (frozenset({0, 9}), 3, 0.5, True)
     assert found.drills == (Drill(rank=1, kind="slow", step=2, seconds=3.0),)
 
 
 def test_what_is_not_said_is_nothing() -> None:
     found = RunSpec.read(SPEC)
     assert (found.weights_at, found.until, found.pace_seconds, found.drills) == (frozenset(), None, 0.0, ())
+    assert not found.brief
 
 
 @pytest.mark.parametrize(
@@ -40,8 +42,10 @@ def test_what_is_not_said_is_nothing() -> None:
         ({"job": JOB}, "the run has no data_seed and no weights_seed; it needs job, data_seed, weights_seed"),
         (
             {**SPEC, "turns": 1},
-            "the run has 'turns'; it may have job, data_seed, weights_seed, weights_at, until, pace_seconds, drills",
+            "the run has 'turns'; it may have job, data_seed, weights_seed, weights_at, until, pace_seconds, brief, "
+            "drills",
         ),
+        ({**SPEC, "brief": 1}, "brief is 1, where true or false belongs"),
         ({**SPEC, "job": 3}, "job is 3, where a JSON object belongs"),
         ({**SPEC, "data_seed": -1}, "data_seed is -1, where a whole number from 0 to 9223372036854775807 belongs"),
         ({**SPEC, "until": 1.5}, "until is 1.5, where a whole number from 0 to 2147483648 belongs"),
@@ -75,6 +79,8 @@ def test_a_run_that_is_none_is_refused(given: object, why: str) -> None:
         ({"batch": 51}, "job.batch is 51, where a whole number from 1 to 50 belongs"),
         ({"dtype": "bfloat16"}, "job.dtype is 'bfloat16', where one of float32, float64 belongs"),
         ({"dtype": []}, "job.dtype is [], where one of float32, float64 belongs"),
+        ({"device": "tpu"}, "job.device is 'tpu', where one of cpu, cuda belongs"),
+        ({"backend": None}, "job.backend is None, where one of gloo, nccl belongs"),
         ({"hidden": [5, 0]}, "a size in job.hidden is 0, where a whole number from 1 to 65536 belongs"),
         ({"momentum": 10**400}, f"job.momentum is {'1' + 56 * '0'}..., where a finite number from 0 to 1 belongs"),
         ({"checkpoint_folder": ""}, "job.checkpoint_folder is '', where text of 1 to 1024 characters belongs"),

@@ -163,3 +163,15 @@ def test_a_problem_is_what_the_service_hands_out() -> None:
     assert found.data.x.dtype == found.weights[0].dtype == np.float64
     assert (found.data.x == data.x).all()
     assert (found.data.y == data.y).all()
+
+
+def test_a_large_batch_is_computed_in_pieces_to_the_same_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem.of(**SIZES, dtype="float64")
+    whole = loss_and_gradients(problem.weights, problem.data.x, problem.data.y)
+
+    monkeypatch.setattr(truth, "PIECE", 16)
+    loss, found = loss_and_gradients(problem.weights, problem.data.x, problem.data.y)
+
+    assert loss == pytest.approx(whole[0], rel=1e-14)
+    for one, other in zip(found, whole[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-16)

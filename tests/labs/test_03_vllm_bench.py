@@ -21,6 +21,13 @@ class Broken(Bench):
         raise InfrastructureError("the baseline, which the lab compares with, failed")
 
 
+class Started(Bench):
+    """Its servers run."""
+
+    def start(self, progress: Any) -> None:
+        pass
+
+
 def test_each_try_at_what_the_starter_does_alone_has_a_name_of_its_own(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         nothing: Any = SimpleNamespace(namespace="none")
@@ -30,3 +37,13 @@ def test_each_try_at_what_the_starter_does_alone_has_a_name_of_its_own(tmp_path:
             with pytest.raises(InfrastructureError):
                 bench.alone_last(print)
     assert bench.names == ["alone-1-baseline", "alone-2-baseline"]
+
+
+@pytest.mark.parametrize(("level", "gpus"), [("L1", "real"), ("L1", "simulated"), ("L3", "simulated")])
+def test_nobody_looks_at_gpus_but_where_there_are_numbers_for_them(tmp_path: Path, level: str, gpus: str) -> None:
+    nothing: Any = SimpleNamespace(namespace="none")
+    cluster: Any = SimpleNamespace(traits=SimpleNamespace(level=level, gpus=gpus))  # nobody can be asked from here
+    with contextlib.ExitStack() as stack:
+        bench = Started(nothing, nothing, cluster, nothing, tmp_path, {}, stack)
+        with bench.gpu_watched("throughput-1-gpu") as scrapes:
+            assert scrapes == []

@@ -19,10 +19,10 @@ import msgspec
 from clusters.api import Charts, Cluster, Progress
 from ddp_lab.control import Control
 from ddp_lab.events import Story
-from ddp_lab.runs import RunSpec
+from ddp_lab.runs import RunSpec, placed
 from ddp_lab.sides import IMAGE
 from ddp_lab.trainers import Job, Trainers
-from graders import gpu_scrape
+from graders import gpu_scrape, scrape
 from graders.allowance import layered
 from graders.errors import InfrastructureError, SubmissionError
 from graders.record import Record
@@ -68,7 +68,13 @@ class Bench:
         self.control = Control(client, charts.namespace, self._token)
         self.trainers = Trainers(client, charts.namespace)
         self.specs: dict[str, RunSpec] = {}
+        self._kept: list[str] = []
         self._begun = False
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether trainings compute on GPUs: at L3 only, as elsewhere some pods may have real ones and others none."""
+        return (self.cluster.traits.level, self.cluster.traits.gpus) == ("L3", "real")
 
     def begin(self, progress: Progress) -> None:
         """Starts the data service; once is enough.
@@ -113,7 +119,7 @@ class Bench:
 
     def _install(self, run: str, spec: RunSpec, progress: Progress, script: str, values: Mapping[str, Any]) -> None:
         self.begin(progress)
-        self.specs[run] = spec
+        self.specs[run] = spec = placed(spec, on_gpus=self.on_gpus)
         self._record.write("training", run=run, spec=spec)
         self.control.create(run, spec)
         files = {"train.py": script, LIBRARY: (self._lab / "pods" / LIBRARY).read_text()}
@@ -175,16 +181,26 @@ class Bench:
         return f"{run}: {done} of {self.specs[run].job.steps} steps, pods: {', '.join(pods) or 'none'}"
 
     @contextlib.contextmanager
-    def gpus_watched(self, run: str, nodes: Sequence[str]) -> Iterator[list[Scrape]]:
-        """What the exporters on these nodes tell meanwhile; kept as evidence."""
+    def gpus_watched(self, run: str, hosts: Sequence[str]) -> Iterator[list[Scrape]]:
+        """What the exporters on the nodes of these addresses tell meanwhile; kept as evidence."""
         with tempfile.TemporaryDirectory(prefix="gpus-") as place:
             enter, seed = self.cluster.enter, SEEDS.getrandbits(32)
-            with gpu_scrape.watched(nodes, enter=enter, folder=Path(place), seed=seed) as found:
+            with gpu_scrape.watched(hosts, enter=enter, folder=Path(place), seed=seed) as found:
                 yield found
-        self._record.keep(f"{run}-scrapes.jsonl", b"".join(msgspec.json.encode(each) + b"\n" for each in found))
+        if found:
+            scrapes = scrape.Scrapes.of(found, before=found[0].round, after=found[-1].round)
+            self._keep(f"{run}-scrapes.jsonl", scrapes.encode())
 
     def keep(self, run: str, story: Story, part: str = "") -> str:
         """Keeps the ledger of a training so far as evidence; returns its name, which has `part` in it."""
         name = f"{run}{part and '-'}{part}-ledger.jsonl.gz"
-        self._record.keep(name, b"".join(msgspec.json.encode(event) + b"\n" for event in story.events))
-        return f"evidence/{name}"
+        return self._keep(name, b"".join(msgspec.json.encode(event) + b"\n" for event in story.events))
+
+    def kept(self, prefix: str) -> tuple[str, ...]:
+        """Names of the evidence so far of runs whose names begin like that."""
+        return tuple(name for name in self._kept if name.startswith(f"evidence/{prefix}"))
+
+    def _keep(self, name: str, content: bytes) -> str:
+        self._record.keep(name, content)
+        self._kept.append(f"evidence/{name}")
+        return self._kept[-1]

@@ -39,6 +39,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     world: int = 0
     ticket: str = ""
     members: tuple[dict[str, Any], ...] = ()
+    backend: str | None = None
     bytes: int = 0
     sent: int = 0
     what: str = ""

@@ -124,8 +124,10 @@ class Proof:
         pod = self._bench.trainers.seen.get(event.uid)
         tickets = {each.ticket: each.rank for each in last.values()}
         met: set[int] = set()
+        backend = None
         for introduced in self.story.of("introduce"):
             if introduced.uid == event.uid:
+                backend = introduced.backend
                 met |= {tickets[said] for each in introduced.members if (said := str(each.get("ticket"))) in tickets}
         return Member(
             pod=pod.name if pod else event.uid or event.ip,
@@ -135,6 +137,7 @@ class Proof:
             rank=event.rank,
             world=event.world,
             met=tuple(sorted(met)),
+            backend=backend,
         )
 
     def _refused(self) -> str:

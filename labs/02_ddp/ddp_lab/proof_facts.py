@@ -56,6 +56,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     world: int
     met: tuple[int, ...]
     """Ranks whose secret tickets it had from the process group."""
+    backend: str | None = None
+    """Of its process group, as it says; None where it did not."""
 
 
 class OneRun(Facts, frozen=True, kw_only=True):
@@ -90,13 +92,18 @@ def judge_one_run(facts: OneRun, threshold: Thresholds) -> Finding:
     return Finding(
         expected=f"{world} pods, one rank and one device each, that know each other through their process group",
         observed="; ".join(told)
-        or f"{len(members)} pods on {len({each.node for each in members})} nodes are one world",
+        or f"{len(members)} pods on {len({each.node for each in members})} nodes are one world{_backends(members)}",
         verdict="failed" if told else "passed",
         unit="ranks",
         value=float(len({each.rank for each in members if each.met == everyone})),
         n=len(members),
         hint=None if not told else "alone" if alone or ranks != list(everyone) else "unmet",
     )
+
+
+def _backends(members: Sequence[Member]) -> str:
+    told = sorted({each.backend for each in members if each.backend})
+    return f" that talks by {' and '.join(told)}" if told else ""
 
 
 def _ranks(ranks: Sequence[int]) -> str:

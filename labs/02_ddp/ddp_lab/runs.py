@@ -6,8 +6,9 @@ cores; each draw is kept in the record, so that a run can be looked at again.
 Why these sizes: a proof has more samples than batches divide, by one to three, so that a rank is left without any in
 an epoch's last step. A scaling run computes about 4.8 GFLOP a rank and step, and sends 6.3 MB from each rank. A
 recovery run has checkpoints of 21 MB, so that a save can be caught, and seven steps in an epoch, so that most
-checkpoints are in the middle of one. A run of endurance computes about 200 GFLOP a rank and step from 0.3 MB of
-samples, so that a GPU, and not the data service, is what it waits for.
+checkpoints are in the middle of one. A run of endurance computes about 1.6 TFLOP a rank and step, in eight pieces of
+0.3 MB of samples, so that a GPU, and not the data service, is what it waits for; it sends 64.5 MB from each rank. As
+GPUs take some 100,000 samples a second, its ledger names few of them.
 """
 
 import random
@@ -49,6 +50,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
         patience_seconds: what a healthy step never takes.
         checkpoint_every: steps between checkpoints; 0 for none.
         checkpoint_folder: where they belong.
+        device: where models and samples are; see `placed`.
+        backend: of the process group.
     """
 
     samples: int
@@ -66,6 +69,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     patience_seconds: float = 5.0
     checkpoint_every: int = 0
     checkpoint_folder: str = "/checkpoints"
+    device: Literal["cpu", "cuda"] = "cpu"
+    backend: Literal["gloo", "nccl"] = "gloo"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -90,7 +95,16 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gradient_bytes(self) -> int:
         """What one all-reduce of all gradients is about."""
-        return self.parameters * (8 if self.dtype == "float64" else 4)
+        return self.parameters * self._number_bytes
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one sample as it is sent."""
+        return (self.features + self.outputs) * self._number_bytes
+
+    @property
+    def _number_bytes(self) -> int:
+        return 8 if self.dtype == "float64" else 4
 
 
 class Drill(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +126,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         weights_at: steps after which every rank has to hand in its weights.
         until: the first step whose batches are held back until a turn is given; None for none.
         pace_seconds: the least time between the beginnings of two steps.
+        brief: whether the ledger names the samples of the steps in `weights_at` only, and counts bytes of the others.
         drills: planted faults.
     """
 
@@ -121,12 +136,19 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     weights_at: tuple[int, ...] = ()
     until: int | None = None
     pace_seconds: float = 0.0
+    brief: bool = False
     drills: tuple[Drill, ...] = ()
 
     def encoded(self) -> dict[str, Any]:
         """As JSON has it."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
+
+
+def placed(spec: RunSpec, *, on_gpus: bool) -> RunSpec:
+    """A run whose ranks all compute on GPUs, or all on processors: pods may not decide that, each for itself."""
+    job = msgspec.structs.replace(spec.job, device="cuda" if on_gpus else "cpu", backend="nccl" if on_gpus else "gloo")
+    return msgspec.structs.replace(spec, job=job)
 
 
 def proof(draw: random.Random) -> RunSpec:
@@ -168,8 +190,13 @@ def scaling(draw: random.Random, *, ranks: int, micro_batches: int, steps: int) 
 
 
 def endurance(draw: random.Random, *, ranks: int) -> RunSpec:
-    """A training in float32 that is large enough for GPUs and goes on until it is ended; few bytes a sample."""
-    batch = 2048 * ranks
+    """A training in float32 that is large enough for GPUs and goes on until it is ended; few bytes a sample.
+
+    Weights are asked for before and after a step that is drawn, early enough that handing them in is over when the GPUs
+    are looked at.
+    """
+    micro_batches, step = 8, draw.randrange(8, 32)
+    batch = micro_batches * 2048 * ranks
     job = JobSpec(
         samples=batch * 8,
         features=16,
@@ -177,13 +204,13 @@ def endurance(draw: random.Random, *, ranks: int) -> RunSpec:
         hidden=(4000, 4000),
         epochs=10_000,
         batch=batch,
-        micro_batches=1,
+        micro_batches=micro_batches,
         learning_rate=0.01,
         momentum=0.0,
         dtype="float32",
         seed=draw.getrandbits(31),
     )
-    return RunSpec(job=job, **_seeds(draw))
+    return RunSpec(job=job, weights_at=(step - 1, step), brief=True, **_seeds(draw))
 
 
 def recovery(draw: random.Random, *, epochs: int, pace_seconds: float, checkpoint_every: int) -> RunSpec:

@@ -132,6 +132,7 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         hint = hint or "threads"
     if facts.gpu:
         told += facts.gpu.shortfalls(threshold)
+        hint = hint or (None if facts.gpu.worked(threshold) else "work")
     outcome = stats.decide(estimate, goal)
     return Finding.of_estimate(
         estimate,

@@ -108,6 +108,8 @@ class Trainer:
     leaving: bool
     said: str
     """Its termination message, which is diagnosis.json."""
+    host: str = ""
+    """The IP address of its node, where exporters answer."""
 
 
 @dataclass(frozen=True)
@@ -261,4 +263,5 @@ def _trainer(pod: kubernetes.client.V1Pod) -> Trainer:
         gpus=int(limits.get("nvidia.com/gpu", 0)),
         leaving=pod.metadata.deletion_timestamp is not None,
         said=(ended.message or "") if ended else "",
+        host=pod.status.host_ip or "",
     )

@@ -31,6 +31,8 @@ else:
     ddp_data = _load("ddp_data")
 
 Array = npt.NDArray[np.float64]
+PIECE = 4096
+"""Samples that are computed at once: of a wide layer more would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,22 @@ def replay(problem: Problem, batches: Sequence[Sequence[int]], keep: Collection[
 
 def loss_and_gradients(weights: Sequence[Array], x: Array, y: Array) -> tuple[float, list[Array]]:
     """The mean squared error over samples and outputs, and how it changes with each parameter."""
+    if len(x) > PIECE:
+        loss, found = 0.0, [np.zeros_like(each) for each in weights]
+        for at in range(0, len(x), PIECE):
+            share = len(x[at : at + PIECE]) / len(x)
+            part, gradients = loss_and_gradients(weights, x[at : at + PIECE], y[at : at + PIECE])
+            loss += share * part
+            for total, each in zip(found, gradients, strict=True):
+                total += share * each
+        return loss, found
     layers = list(zip(weights[::2], weights[1::2], strict=True))
     inputs = [x]
     for weight, bias in layers[:-1]:
         inputs.append(np.tanh(inputs[-1] @ weight.T + bias))
     error = inputs[-1] @ layers[-1][0].T + layers[-1][1] - y
     back = 2.0 * error / error.size
-    found: list[Array] = []
+    found = []
     for (weight, _), entered in zip(layers[::-1], inputs[::-1], strict=True):
         found = [back.T @ entered, back.sum(axis=0), *found]
         back = (back @ weight) * (1.0 - entered**2)

@@ -1,7 +1,7 @@
 """An all-reduce alone, again and again: what the link between ranks gives.
 
-Place: runs in the pods of the lab's own run "bandwidth", where GPUs are real. As in nccl-tests, one is not counted and
-STEPS are. Limits: its ledger has the seconds of each in the place of the loss, the buffer's bytes in that of the draw.
+Place: runs in the pods of the lab's own runs "gpus-N-link", at L3. As in nccl-tests, one is not counted and STEPS are.
+Limits: its ledger has the seconds of each in the place of the loss, the buffer's bytes in that of the draw.
 """
 
 import time

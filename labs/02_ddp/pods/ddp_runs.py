@@ -19,11 +19,12 @@ from ddp_data import Array, Data, make_data, make_weights, parameters, to_bytes
 from ddp_spec import Drill, Refused, RunSpec, shown
 
 RUNS = 64
-LEDGER_BYTES = 48 * 2**20
+LEDGER_BYTES = 64 * 2**20
 EVENT_BYTES = 1000
 """What one event takes, and one member of an introduction; the indices of a batch come on top."""
 REFUSALS = 500
-KEPT_BYTES = 96 * 2**20
+KEPT_BYTES = 160 * 2**20
+"""Two sets of the largest weights that a run may have, and some more."""
 FINISH = "finish"
 """Instead of a step: the weights that a rank ended with."""
 PAGE = 2000
@@ -141,9 +142,10 @@ class Run:
     def batch(self, caller: Caller, now: float, *, epoch: int, step: int, micro: int, rows: Array) -> int:
         """Notes that a batch is handed out, which must not have to wait; how many bytes it has."""
         size = len(rows) * self.data.row_bytes
-        indices = array("i", rows.astype("i4").tobytes())
+        named = not self.spec.brief or step in self.spec.weights_at
+        indices = array("i", rows.astype("i4").tobytes() if named else b"")
         asked = {"epoch": epoch, "step": step, "micro": micro, "indices": indices, "sent": size}
-        self.ledger.add(now, caller, "batch", more_bytes=4 * len(rows), **asked)
+        self.ledger.add(now, caller, "batch", more_bytes=4 * len(indices), **asked)
         if step not in self.begun:
             self.begun.add(step)
             self.last_begun = now

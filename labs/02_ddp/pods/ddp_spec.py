@@ -16,6 +16,8 @@ from ddp_data import DTYPES, Parameter, parameters
 MAX_DATA_BYTES = 512 * 2**20
 MAX_WEIGHTS_BYTES = 64 * 2**20
 MAX_SEED = 2**63 - 1
+DEVICES = ("cpu", "cuda")
+BACKENDS = ("gloo", "nccl")
 KINDS = ("hang", "loader", "slow", "model_order", "unused", "wrong_rank", "short_timeout", "rendezvous")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
@@ -65,6 +67,20 @@ def text(given: object, what: str, longest: int) -> str:
     return given
 
 
+def one_of(given: object, what: str, known: Iterable[str]) -> str:
+    """A word of those that are known."""
+    if not isinstance(given, str) or given not in known:
+        raise Refused(400, f"{what} is {shown(given)}, where one of {', '.join(known)} belongs")
+    return given
+
+
+def truth(given: object, what: str) -> bool:
+    """Yes or no."""
+    if not isinstance(given, bool):
+        raise Refused(400, f"{what} is {shown(given)}, where true or false belongs")
+    return given
+
+
 def listed(given: object, what: str, most: int) -> list[Any]:
     """A list that is not too long."""
     if not isinstance(given, list):
@@ -109,6 +125,8 @@ class Job:
     checkpoint_every: int
     checkpoint_folder: str
     hidden: tuple[int, ...]
+    device: str
+    backend: str
 
     @property
     def steps(self) -> int:
@@ -134,8 +152,6 @@ class Job:
     def read(cls, given: object) -> "Job":
         """From JSON; raises Refused."""
         found = fields_of(given, "job", need=[each.name for each in fields(cls)])
-        if not isinstance(found["dtype"], str) or found["dtype"] not in DTYPES:
-            raise Refused(400, f"job.dtype is {shown(found['dtype'])}, where one of {', '.join(DTYPES)} belongs")
         samples = whole(found["samples"], "job.samples", 1, 2**24)
         hidden = listed(found["hidden"], "job.hidden", 16)
         job = cls(
@@ -147,13 +163,15 @@ class Job:
             micro_batches=whole(found["micro_batches"], "job.micro_batches", 1, 1024),
             learning_rate=number(found["learning_rate"], "job.learning_rate", 0, 1e3),
             momentum=number(found["momentum"], "job.momentum", 0, 1),
-            dtype=found["dtype"],
+            dtype=one_of(found["dtype"], "job.dtype", DTYPES),
             seed=whole(found["seed"], "job.seed", 0, MAX_SEED),
             timeout_seconds=number(found["timeout_seconds"], "job.timeout_seconds", 0, 86400),
             patience_seconds=number(found["patience_seconds"], "job.patience_seconds", 0, 86400),
             checkpoint_every=whole(found["checkpoint_every"], "job.checkpoint_every", 0, 2**31),
             checkpoint_folder=text(found["checkpoint_folder"], "job.checkpoint_folder", 1024),
             hidden=tuple(whole(size, "a size in job.hidden", 1, 2**16) for size in hidden),
+            device=one_of(found["device"], "job.device", DEVICES),
+            backend=one_of(found["backend"], "job.backend", BACKENDS),
         )
         for what, bytes_, most in (
             ("data", job.data_bytes, MAX_DATA_BYTES),
@@ -177,9 +195,7 @@ class Drill:
     def read(cls, given: object, job: Job) -> "Drill":
         """From JSON; raises Refused."""
         found = fields_of(given, "a drill", need=("rank", "kind"), may=("step", "seconds"))
-        kind = found["kind"]
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise Refused(400, f"a drill's kind is {shown(kind)}, where one of {', '.join(KINDS)} belongs")
+        kind = one_of(found["kind"], "a drill's kind", KINDS)
         if kind in ("slow", "short_timeout") and "seconds" not in found:
             raise Refused(400, f"a drill {kind} needs seconds")
         if kind == "model_order" and job.hidden == job.hidden[::-1]:
@@ -202,12 +218,13 @@ class RunSpec:
     weights_at: frozenset[int] = frozenset()
     until: int | None = None
     pace_seconds: float = 0.0
+    brief: bool = False
     drills: tuple[Drill, ...] = ()
 
     @classmethod
     def read(cls, given: object) -> "RunSpec":
         """From JSON; raises Refused."""
-        may = ("weights_at", "until", "pace_seconds", "drills")
+        may = ("weights_at", "until", "pace_seconds", "brief", "drills")
         found = fields_of(given, "the run", need=("job", "data_seed", "weights_seed"), may=may)
         job = Job.read(found["job"])
         at = listed(found.get("weights_at", []), "weights_at", 1000)
@@ -218,6 +235,7 @@ class RunSpec:
             weights_at=frozenset(whole(step, "a step in weights_at", 0, job.steps - 1) for step in at),
             until=read_until(found.get("until")),
             pace_seconds=number(found.get("pace_seconds", 0.0), "pace_seconds", 0, 600),
+            brief=truth(found.get("brief", False), "brief"),
             drills=tuple(Drill.read(each, job) for each in listed(found.get("drills", []), "drills", 100)),
         )
 

@@ -123,12 +123,12 @@ class Job:
     """Names and shapes as the model is to have them, in order."""
     environment: dict[str, str | None]
     """What was put into os.environ, or with None taken out of it."""
+    device: str
+    """Where model and samples are, on all ranks alike: cuda where the lab trains on GPUs, else cpu."""
+    backend: str
+    """Of the process group: nccl between GPUs, else gloo."""
     service: Service = field(repr=False)
     identity: dict[str, Any] = field(repr=False)
-    device: str = "cpu"
-    """Where model and samples are: cuda in a pod whose GPU computes, else cpu."""
-    backend: str = "gloo"
-    """Of the process group: nccl between GPUs, else gloo."""
     next_step: int | None = field(default=None, repr=False)
 
     def model(self) -> torch.nn.Sequential:
@@ -235,9 +235,8 @@ def join(environ: MutableMapping[str, str] = os.environ) -> Job:
             environ[name] = value
     told["global_batch"] = told.pop("batch")
     told["parameters"] = [(name, tuple(shape)) for name, shape in told["parameters"]]
-    device, backend = ("cuda", "nccl") if torch.cuda.is_available() else ("cpu", "gloo")
     identity = {"uid": uid, "node": node, "pid": pid, "ticket": told["ticket"]}
-    return Job(**told, service=service, identity=identity, device=device, backend=backend)
+    return Job(**told, service=service, identity=identity)
 
 
 def diagnose(fault: str, rank: int, said: str) -> None:

@@ -186,9 +186,10 @@ class Bench:
 
     @contextlib.contextmanager
     def gpu_watched(self, name: str) -> Iterator[list[Scrape]]:
-        """What the exporter on the submission's node tells of its GPU meanwhile; nothing where GPUs are simulated."""
+        """What the exporter on the submission's node tells of its GPU meanwhile; nothing but at L3."""
         self.start(lambda _: None)
-        if self._cluster.traits.gpus != "real":
+        traits = self._cluster.traits
+        if (traits.level, traits.gpus) != ("L3", "real"):  # L1 may have real ones, and has no numbers for them
             yield []
             return
         nodes = self.pods.hosts(self._releases["submission"])
