@@ -52,7 +52,11 @@ def parent(pid):
         return ""
 def opened(pid):
     found = set()
-    for handle in os.listdir(f"/proc/{pid}/fd") if os.path.isdir(f"/proc/{pid}/fd") else ():
+    try:
+        handles = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return found
+    for handle in handles:
         try:
             path = os.readlink(f"/proc/{pid}/fd/{handle}")
         except OSError:
@@ -62,15 +66,18 @@ def opened(pid):
     return found
 pids = [each for each in os.listdir("/proc") if each.isdigit()]
 launchers = {pid for pid in pids if "torch.distributed.run" in line(pid) or "torchrun" in line(pid)}
-workers = [pid for pid in pids if parent(pid) in launchers] or [sys.argv[1]]
+workers = [pid for pid in pids if parent(pid) in launchers and pid not in launchers] or [sys.argv[1]]
 before = {pid: opened(pid) for pid in workers}
 end = time.monotonic() + float(sys.argv[2])
 saving = []
-while time.monotonic() < end and not saving:
+while time.monotonic() < end and not saving and any(os.path.exists(f"/proc/{pid}") for pid in workers):
     saving = [pid for pid in workers if opened(pid) - before[pid]]
     time.sleep(0.0005)
 for pid in saving or (workers if sys.argv[3] == "anyway" else []):
-    os.kill(int(pid), signal.SIGKILL)
+    try:
+        os.kill(int(pid), signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 print("caught" if saving else "late")
 """
 """Kills the process that torchrun started once it has opened a file in the folder of checkpoints.
