@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from graders.errors import InfrastructureError
+from vllm_lab import performance
 from vllm_lab.bench import Bench
 
 
@@ -47,3 +48,35 @@ def test_nobody_looks_at_gpus_but_where_there_are_numbers_for_them(tmp_path: Pat
         bench = Started(nothing, nothing, cluster, nothing, tmp_path, {}, stack)
         with bench.gpu_watched("throughput-1-gpu") as scrapes:
             assert scrapes == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "windows"),
+    [([8], [2.0]), ([1, 3], [2.0, 4.0]), ([1, 2, 4], [2.0, 4.0, 8.0])],
+    ids=["quick", "slow", "slower"],
+)
+def test_a_slow_starter_is_given_time_until_there_is_something_to_compare_with(
+    answers: list[int], windows: list[float]
+) -> None:
+    seen: list[float] = []
+
+    def run(side: str, *_: Any, window: float, **__: Any) -> Any:
+        if side == "baseline":
+            seen.append(window)
+        return SimpleNamespace(incomplete=0, measured=[None] * answers[len(seen) - 1], client_limits=lambda: [])
+
+    check: Any = SimpleNamespace(threshold={"throughput_streams": 8.0, "throughput_seconds": 2.0}.__getitem__)
+    bench: Any = SimpleNamespace(run=run)
+    performance._pair(check, bench, print, 1, 1, 6)
+    assert seen == windows
+
+
+def test_a_starter_that_stays_too_slow_is_an_error_of_the_machine() -> None:
+    few: Any = SimpleNamespace(
+        incomplete=0, measured=[None], client_limits=lambda: [], wrong=lambda: [], plan=SimpleNamespace(window=8.0)
+    )
+    check: Any = SimpleNamespace(threshold={"throughput_streams": 8.0, "throughput_seconds": 2.0}.__getitem__)
+    bench: Any = SimpleNamespace(run=lambda *_, **__: few)
+    with pytest.raises(InfrastructureError) as error:
+        performance._pair(check, bench, print, 1, 1, 6)
+    assert str(error.value) == ("the baseline, which the lab compares with, failed: it answered 1 requests in 8 s")

@@ -17,7 +17,7 @@ from graders.sampler import Scrape
 from graders.samples import Answer, Run
 from graders.sequential import until_decided
 from graders.stats import Outcome
-from vllm_lab.bench import SEEDS, Bench, refuse_broken
+from vllm_lab.bench import FEWEST, SEEDS, Bench, refuse_broken
 from vllm_lab.gpu import GpuSeen, gpu_seen
 from vllm_lab.loads import OUTPUT_TOKENS, Load
 from vllm_lab.objective_facts import LADDER, HighestLoad, Objective, Probe, ServiceLevel, decided
@@ -72,7 +72,8 @@ def _gpu_seen(bench: Bench, scrapes: Sequence[Scrape], runs: Sequence[Run]) -> G
 def _pair(check: Check, bench: Bench, progress: Progress, number: int, pair: int, pairs: int) -> dict[str, Run]:
     """Both sides once, one after the other; again when the client was the bottleneck of one of them.
 
-    The order turns with each pair, so that a drift of the machine's speed falls on both sides.
+    On a slow machine the starter may have answered too few requests to compare with: then again, for twice as long. The
+    order turns with each pair, so that a drift of the machine's speed falls on both sides.
     """
     count, window = int(check.threshold("throughput_streams")), check.threshold("throughput_seconds")
     order = ("baseline", "submission") if pair % 2 else ("submission", "baseline")
@@ -82,9 +83,11 @@ def _pair(check: Check, bench: Bench, progress: Progress, number: int, pair: int
             say = within(progress, "throughput", f"pair {pair} of {pairs}, {side}, ")
             name = f"throughput-{number}-{pair}{again}"
             runs[side] = bench.run(side, name, arrivals.closed(count), say, ramp=0.5, window=window)
-        refuse_broken(runs["baseline"])
-        if not any(run.client_limits() for run in runs.values()):
+        few = not runs["baseline"].incomplete and len(runs["baseline"].measured) < FEWEST
+        if not few and not any(run.client_limits() for run in runs.values()):
             break
+        window *= 2 if few else 1
+    refuse_broken(runs["baseline"])
     return runs
 
 
