@@ -150,7 +150,7 @@ def test_whole_epochs_are_told_from_the_one_that_is_under_way() -> None:
 
 
 def test_who_speaks_for_others_is_told() -> None:
-    homes = {"a": "10.0.0.1", "b": "10.0.0.2"}
+    homes = {"a": ["10.0.0.1"], "b": ["10.0.0.2"]}
     mine: list[dict[str, Any]] = [
         {**join("a"), "ip": "10.0.0.1", "rank": 0},
         {**join("b"), "ip": "10.0.0.2", "rank": 1},

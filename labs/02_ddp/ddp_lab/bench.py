@@ -162,8 +162,8 @@ class Bench:
         """Events of a training that nobody could send who is what he says, a phrase each."""
         self.trainers.of(run)
         pods = self.trainers.seen.values()
-        names = {each.ip: each.name for each in pods}
-        homes = {each.uid: each.ip for each in pods if each.run == run}
+        names = {ip: each.name for each in pods for ip in self.trainers.addresses[each.uid]}
+        homes = {each.uid: self.trainers.addresses[each.uid] for each in pods if each.run == run}
         return [
             f"a {each.kind} as rank {each.rank} of {run} came from {names.get(each.ip, each.ip)}"
             for each in story.strange(homes)

@@ -5,7 +5,7 @@ of themselves (uid, rank, attempt) is a claim; the address that they called from
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
@@ -120,13 +120,13 @@ class Story:
                 seen.add((process, event.step, index))
         return found
 
-    def strange(self, homes: Mapping[str, str]) -> list[Event]:
+    def strange(self, homes: Mapping[str, Collection[str]]) -> list[Event]:
         """Events that did not come from the pod that they speak for, or that speak for another rank than it joined as.
 
         A batch may have been asked for before the pod joined anew: it is noted when it is handed out.
 
         Args:
-            homes: the address of each pod of the run, by uid.
+            homes: the addresses that each pod of the run had, by uid.
         """
         ranks: dict[str, list[int]] = {}
         found = []
@@ -136,7 +136,8 @@ class Story:
             if event.kind == "join":
                 ranks.setdefault(event.uid, []).append(event.rank)
             joined = ranks.get(event.uid, [])
-            if homes.get(event.uid) != event.ip or event.rank not in (joined if event.kind == "batch" else joined[-1:]):
+            mine = joined if event.kind == "batch" else joined[-1:]
+            if event.ip not in homes.get(event.uid, ()) or event.rank not in mine:
                 found.append(event)
         return found
 

@@ -135,6 +135,8 @@ class Trainers:
         self._namespace = namespace
         self.seen: dict[str, Trainer] = {}
         """Every pod of any run that was ever looked at, by uid; as it was last."""
+        self.addresses: dict[str, set[str]] = {}
+        """Every address that a pod had when it was looked at, by uid: one whose node is lost has none in the end."""
 
     def of(self, run: str) -> list[Trainer]:
         """The pods of a run that are there."""
@@ -144,6 +146,8 @@ class Trainers:
             raise InfrastructureError(f"the pods of {run} cannot be listed: {error}") from error
         found = [_trainer(pod) for pod in pods]
         self.seen.update({each.uid: each for each in found})
+        for each in found:
+            self.addresses.setdefault(each.uid, set()).update(filter(None, [each.ip]))
         return found
 
     def job(self, run: str) -> Job:
