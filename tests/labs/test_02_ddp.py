@@ -236,6 +236,9 @@ def test_what_is_no_python_is_refused_with_its_line() -> None:
     with pytest.raises(SubmissionError) as refused:
         budget({}, {}, "x = 1\ndef (:\n")
     assert str(refused.value) == "train.py is not Python: invalid syntax (<unknown>, line 2); correct it there"
+    with pytest.raises(SubmissionError) as refused:
+        budget({}, {}, "-" * 100_000 + "1")
+    assert str(refused.value) == "train.py is not Python: an expression is nested too deeply; correct it there"
 
 
 def test_weights_are_compared_by_their_size() -> None:

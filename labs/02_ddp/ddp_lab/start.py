@@ -21,8 +21,9 @@ def budget(own: dict[str, Any], joined: dict[str, Any], script: str) -> Budget:
     """
     try:
         ast.parse(script)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise SubmissionError(f"train.py is not Python: {error}; correct it there") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last without a word
+        said = str(error) or "an expression is nested too deeply"
+        raise SubmissionError(f"train.py is not Python: {said}; correct it there") from error
     if isinstance(nodes := at(joined, "torchrun", "nnodes"), str):
         raise SubmissionError(
             f"torchrun.nnodes is {nodes!r}: steps that some of the workers do without the others are nobody's here; "
