@@ -115,10 +115,8 @@ def summary(gradings: Sequence[Grading], lab: str) -> str:
         return f"{lab}: no grading is kept"
     mine = [each for each in mine if each.kind == mine[-1].kind]
     failed, beside = sum(each.has_failed for each in mine), sum(each.busy > 0 for each in mine)
-    undecided, seconds = (
-        sum(bool(each.missed) and not each.has_failed for each in mine),
-        [each.seconds for each in mine],
-    )
+    undecided = sum(bool(each.missed) and not each.has_failed for each in mine)
+    seconds = [each.seconds for each in mine]
     most = 100 * stats.share_interval(failed, len(mine))[1]
     return (
         f"{lab}: {len(mine)} gradings on {mine[-1].machine}, {beside} of them beside a process that wanted a core some "

@@ -14,7 +14,7 @@ import msgspec
 from graders.gpu_telemetry import MEMORY, UTILISATION
 from graders.metrics import Metrics
 from graders.sampler import Place, Scrape
-from graders.scrape import Scraper
+from graders.scrape import Scraper, Scrapes
 
 TENSOR = "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE"
 SM = "DCGM_FI_PROF_SM_ACTIVE"
@@ -59,6 +59,11 @@ def watched(
         with scraper.during(every=EVERY_SECONDS):
             yield found
         found += scraper.scrapes()
+
+
+def encoded(scrapes: Sequence[Scrape]) -> bytes:
+    """What exporters told, as `graders.scrape` keeps it."""
+    return Scrapes.of(scrapes, before=scrapes[0].round, after=scrapes[-1].round).encode()
 
 
 def activity(scrapes: Iterable[Scrape], windows: Sequence[tuple[float, float]], pods: Iterable[str]) -> Activity | None:

@@ -22,7 +22,7 @@ from ddp_lab.events import Story
 from ddp_lab.runs import RunSpec, placed
 from ddp_lab.sides import IMAGE
 from ddp_lab.trainers import Job, Trainers
-from graders import gpu_scrape, scrape
+from graders import gpu_scrape
 from graders.allowance import layered
 from graders.errors import InfrastructureError, SubmissionError
 from graders.record import Record
@@ -188,8 +188,7 @@ class Bench:
             with gpu_scrape.watched(hosts, enter=enter, folder=Path(place), seed=seed) as found:
                 yield found
         if found:
-            scrapes = scrape.Scrapes.of(found, before=found[0].round, after=found[-1].round)
-            self._keep(f"{run}-scrapes.jsonl", scrapes.encode())
+            self._keep(f"{run}-scrapes.jsonl", gpu_scrape.encoded(found))
 
     def keep(self, run: str, story: Story, part: str = "") -> str:
         """Keeps the ledger of a training so far as evidence; returns its name, which has `part` in it."""

@@ -29,6 +29,8 @@ FAULTS: Mapping[DrillKind, str] = {
     "rendezvous": "rendezvous",
 }
 """What diagnosis.json is to say of each drill."""
+STEPS_AN_EPOCH = 8
+"""Of trainings that are timed."""
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,20 +174,8 @@ def proof(draw: random.Random) -> RunSpec:
 
 def scaling(draw: random.Random, *, ranks: int, micro_batches: int, steps: int) -> RunSpec:
     """A larger training in float32 that computes only while it is its turn: the same work for each of so many ranks."""
-    batch = 512 * ranks
-    job = JobSpec(
-        samples=batch * 8,
-        features=256,
-        outputs=256,
-        hidden=(1024, 1024),
-        epochs=-(-steps // 8),
-        batch=batch,
-        micro_batches=micro_batches,
-        learning_rate=0.01,
-        momentum=0.0,
-        dtype="float32",
-        seed=draw.getrandbits(31),
-    )
+    batch, hidden, epochs = 512 * ranks, (1024, 1024), -(-steps // STEPS_AN_EPOCH)
+    job = _plain(draw, batch=batch, width=256, hidden=hidden, epochs=epochs, micro_batches=micro_batches)
     return RunSpec(job=job, until=0, **_seeds(draw))
 
 
@@ -196,20 +186,8 @@ def endurance(draw: random.Random, *, ranks: int) -> RunSpec:
     are looked at.
     """
     micro_batches, step = 8, draw.randrange(8, 32)
-    batch = micro_batches * 2048 * ranks
-    job = JobSpec(
-        samples=batch * 8,
-        features=16,
-        outputs=16,
-        hidden=(4000, 4000),
-        epochs=10_000,
-        batch=batch,
-        micro_batches=micro_batches,
-        learning_rate=0.01,
-        momentum=0.0,
-        dtype="float32",
-        seed=draw.getrandbits(31),
-    )
+    batch, hidden = micro_batches * 2048 * ranks, (4000, 4000)
+    job = _plain(draw, batch=batch, width=16, hidden=hidden, epochs=10_000, micro_batches=micro_batches)
     return RunSpec(job=job, weights_at=(step - 1, step), brief=True, **_seeds(draw))
 
 
@@ -241,6 +219,25 @@ def drill(draw: random.Random, kind: DrillKind, *, ranks: int, timeout_seconds: 
     seconds = {"slow": 1.5, "short_timeout": 0.2}.get(kind, 0.0)
     planted = Drill(rank=rank, kind=kind, step=draw.randint(3, 8), seconds=seconds)
     return msgspec.structs.replace(small, job=job, weights_at=(), drills=(planted,))
+
+
+def _plain(
+    draw: random.Random, *, batch: int, width: int, hidden: tuple[int, ...], epochs: int, micro_batches: int
+) -> JobSpec:
+    """Plain SGD in float32 on whole batches, of which any steps can be computed again from the weights before them."""
+    return JobSpec(
+        samples=batch * STEPS_AN_EPOCH,
+        features=width,
+        outputs=width,
+        hidden=hidden,
+        epochs=epochs,
+        batch=batch,
+        micro_batches=micro_batches,
+        learning_rate=0.01,
+        momentum=0.0,
+        dtype="float32",
+        seed=draw.getrandbits(31),
+    )
 
 
 def _seeds(draw: random.Random) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Place: test_ddp.py measures with these, two checks of the same turns; what they 
 Limits: a side that has no turn waits for its samples, and computes nothing; all sides hold their memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -53,8 +53,10 @@ class Race:
         try:
             self._start()
             turns = tuple(self._pair(number) for number in range(self._pairs))
-            error = self._replayed(SEEDS.randrange(self._pairs))
-            fewest = self._fewest()
+            read = self._bench.control.story(self._names["submission"]).batches(self.ranks)
+            error = self._replayed(read, SEEDS.randrange(self._pairs))
+            measured = range(WARM_UP, WARM_UP + self._steps * self._pairs)
+            fewest = min(len(set(read.get(step, ()))) for step in measured)
         except SubmissionError as problem:
             return msgspec.structs.replace(begin, problem=str(problem))
         finally:
@@ -140,16 +142,10 @@ class Race:
         order = sorted((uid for uid in pods if uid in ranks), key=lambda uid: ranks[uid])
         return {uid: self._bench.trainers.count(pods[uid]) for uid in order}
 
-    def _fewest(self) -> int:
-        """Different samples that were read for a step of the turns, of the step that had the fewest."""
-        read = self._bench.control.story(self._names["submission"]).batches(self.ranks)
-        return min(len(set(read.get(step, ()))) for step in range(WARM_UP, WARM_UP + self._steps * self._pairs))
-
-    def _replayed(self, pair: int) -> float | None:
-        """How far a turn's weights went astray, of the rank that did worst."""
+    def _replayed(self, read: Mapping[int, Sequence[int]], pair: int) -> float | None:
+        """How far a turn's weights went astray, of the rank that did worst, where these samples were read by step."""
         name, spec = self._names["submission"], self._specs["submission"]
         first = WARM_UP + pair * self._steps
-        read = self._bench.control.story(name).batches(self.ranks)
         steps = [read.get(step, ()) for step in range(first, first + self._steps)]
         if not all(steps):
             return None

@@ -197,8 +197,7 @@ class Bench:
         with gpu_scrape.watched(nodes, enter=self._cluster.enter, folder=self._folder, seed=seed) as found:
             yield found
         if found:
-            scrapes = scrape.Scrapes.of(found, before=found[0].round, after=found[-1].round)
-            self._keep(f"{name}-scrapes.jsonl", scrapes.encode())
+            self._keep(f"{name}-scrapes.jsonl", gpu_scrape.encoded(found))
 
     @property
     def pod(self) -> str:
