@@ -155,6 +155,21 @@ class Space:
         self.create(pod(name, *command, **spec))
         return self.output(name)
 
+    def endpoints(self, service: str) -> dict[str, bool]:
+        """Pods by name that a Service's EndpointSlices name, and whether they are ready."""
+        slices = self.find("EndpointSlice", label_selector=f"kubernetes.io/service-name={service}")
+        found = [each for part in slices for each in part.get("endpoints") or ()]
+        return {each["targetRef"]["name"]: each["conditions"]["ready"] for each in found}
+
+    def until_endpoints(self, service: str, expected: dict[str, bool]) -> dict[str, bool]:
+        """The Service's endpoints once they are these, which may be a second later than pods are Ready."""
+        return until(
+            lambda: self.endpoints(service),
+            lambda found: found == expected,
+            what=f"endpoints of {service}",
+            seconds=SECONDS,
+        )
+
     def events(self, name: str) -> str:
         """What was said about an object."""
         return "\n".join(each["message"] for each in self.find("Event", field_selector=f"involvedObject.name={name}"))

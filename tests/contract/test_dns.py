@@ -57,7 +57,8 @@ def zone(space: Space) -> str:
         {"kind": "Service", "metadata": {"name": "alias"}, "spec": {"type": "ExternalName", "externalName": "a.test"}},
         stateful,
     )
-    space.until("StatefulSet", "member", lambda found: found["status"].get("readyReplicas") == 2)
+    for name in ("headless", "virtual"):
+        space.until_endpoints(name, {"member-0": True, "member-1": True})
     search = space.run("reads", "cat /etc/resolv.conf")
     words = next(line.split() for line in search.splitlines() if line.startswith("search"))
     assert words[1].startswith(f"{space.name}.svc.")

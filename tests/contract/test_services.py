@@ -48,28 +48,15 @@ def backends(space: Space) -> list[str]:
     return sorted(each["metadata"]["name"] for each in space.find("Pod", label_selector="app=web"))
 
 
-def addresses(space: Space, name: str) -> dict[str, bool]:
-    """Pods by name that a Service's EndpointSlices name, and whether they are ready."""
-    slices = space.find("EndpointSlice", label_selector=f"kubernetes.io/service-name={name}")
-    found = [each for part in slices for each in part.get("endpoints") or ()]
-    return {each["targetRef"]["name"]: each["conditions"]["ready"] for each in found}
-
-
-def has(space: Space, name: str, expected: dict[str, bool]) -> dict[str, bool]:
-    return until(
-        lambda: addresses(space, name), lambda found: found == expected, what=f"endpoints of {name}", seconds=SECONDS
-    )
-
-
 def test_a_cluster_ip_spreads_requests_over_its_ready_pods(space: Space, backends: list[str]) -> None:
     space.create(service("spread", app="web"))
-    has(space, "spread", dict.fromkeys(backends, True))
+    space.until_endpoints("spread", dict.fromkeys(backends, True))
     assert sorted(set(ask(space, "asks-spread", *["http://spread"] * 40))) == backends
 
 
 def test_session_affinity_keeps_a_client_with_one_pod(space: Space, backends: list[str]) -> None:
     space.create(service("sticky", app="web", sessionAffinity="ClientIP"))
-    has(space, "sticky", dict.fromkeys(backends, True))
+    space.until_endpoints("sticky", dict.fromkeys(backends, True))
     said = ask(space, "asks-sticky", *["http://sticky"] * 20)
     assert said == [said[0]] * 20
 
@@ -77,7 +64,7 @@ def test_session_affinity_keeps_a_client_with_one_pod(space: Space, backends: li
 def test_a_service_maps_several_ports_by_number_and_name(space: Space, backends: list[str]) -> None:
     ports = [{"name": "first", "port": 8080, "targetPort": 80}, {"name": "second", "port": 8081, "targetPort": 81}]
     space.create(service("ports", app="web", ports=ports))
-    has(space, "ports", dict.fromkeys(backends, True))
+    space.until_endpoints("ports", dict.fromkeys(backends, True))
     assert set(ask(space, "asks-ports", "http://ports:8080", "http://ports:8081")) <= set(backends)
     (found,) = space.find("EndpointSlice", label_selector="kubernetes.io/service-name=ports")
     assert {each["name"]: each["port"] for each in found["ports"]} == {"first": 80, "second": 81}
@@ -87,7 +74,7 @@ def test_a_node_port_answers_on_every_node(space: Space, backends: list[str]) ->
     made = space.create(service("outside", app="web", type="NodePort"))
     port = made["spec"]["ports"][0]["nodePort"]
     assert 30000 <= port <= 32767
-    has(space, "outside", dict.fromkeys(backends, True))
+    space.until_endpoints("outside", dict.fromkeys(backends, True))
     nodes = [
         each["address"]
         for node in space.find("Node")
@@ -116,7 +103,7 @@ def test_pod_and_service_addresses_answer_from_where_load_is_made(space: Space, 
     if enter is None:
         pytest.skip("nothing leads from here into this cluster's network (Cluster.enter)")
     space.create(service("entered", app="web"))
-    has(space, "entered", dict.fromkeys(backends, True))
+    space.until_endpoints("entered", dict.fromkeys(backends, True))
     address = space.get("Pod", backends[0])["status"]["podIP"]
     virtual = space.get("Service", "entered")["spec"]["clusterIP"]
     said = run(enter(["python3", "-c", ASK, f"http://{address}", f"http://{virtual}"]), seconds=SECONDS)
@@ -130,14 +117,14 @@ def test_a_pod_that_is_not_ready_leaves_and_comes_back(space: Space) -> None:
         pod("gated", "sleep 600", **gate), service("gated"), service("all", app="gated", publishNotReadyAddresses=True)
     )
     space.until("Pod", "gated", lambda found: condition(found, "ContainersReady") == "True")
-    has(space, "gated", {"gated": False})
-    has(space, "all", {"gated": True})
+    space.until_endpoints("gated", {"gated": False})
+    space.until_endpoints("all", {"gated": True})
     for status in ("True", "False"):
         body = {"status": {"conditions": [{"type": "contract.test/open", "status": status}]}}
         space.resource("Pod").subresources["status"].patch(
             name="gated", namespace=space.name, body=body, content_type="application/strategic-merge-patch+json"
         )
-        has(space, "gated", {"gated": status == "True"})
+        space.until_endpoints("gated", {"gated": status == "True"})
     assert not is_ready(space.get("Pod", "gated"))
 
 
