@@ -38,8 +38,12 @@ IMAGES = 50
 """Of each node, as the kubelet lists them."""
 READ_BYTES = 32 << 20
 """Of a log; no kubelet lets one grow so far before it begins another."""
-GONE = b"unable to retrieve container logs for "
-"""What the kubelet says, with status 200, in place of a log that it has no longer."""
+GONE = (
+    b"unable to retrieve container logs for ",
+    b"failed to try resolving symlinks in path ",
+    b"failed to open log file ",
+)
+"""What the kubelet says, with status 200, in place of a log that it has no longer, or that goes while it looks."""
 SECONDS = 40.0
 """For all of it; what has not begun then is missing."""
 _TIMES = (5.0, 10.0)

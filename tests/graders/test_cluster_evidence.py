@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from clusters.wait import until
-from graders.cluster_evidence import LOG_BYTES, LOGS, ClusterEvidence
+from graders.cluster_evidence import GONE, LOG_BYTES, LOGS, ClusterEvidence
 from graders.pod_watch import PodWatch
 from graders.record import Record
 from tests.graders.api_server import END, Answer, Api
@@ -153,13 +153,16 @@ def test_a_log_is_kept_from_its_end_and_with_its_length(api: Api, core: Any, rec
     assert missing(record) == {}
 
 
-def test_the_log_of_a_pod_that_leaves_is_kept_as_it_was_at_its_last_change(api: Api, core: Any, record: Record) -> None:
+@pytest.mark.parametrize("said", GONE)
+def test_the_log_of_a_pod_that_leaves_is_kept_as_it_was_at_its_last_change(
+    api: Api, core: Any, record: Record, said: bytes
+) -> None:
     whole(api)
     leaving = {"metadata": {"deletionTimestamp": "2026-09-01T12:00:00Z"}}
     api.watches = [
         (200, [change("ADDED", pod("a", 1)), *(change("MODIFIED", pod("a", n, **leaving)) for n in (2, 3, 4))])
     ]
-    gone = (200, b"unable to retrieve container logs for gpulab://x")
+    gone = (200, said + b"x")
     api.in_turn[f"{PODS}/a/log?container=main"] = [(200, b"last\n"), (200, b"last words\n"), gone]
     log = record.folder / "evidence/cluster/logs/a/main.log"
     with ClusterEvidence(core, "ns", record) as evidence:
