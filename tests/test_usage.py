@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clusters import usage
+from tests.grading import stolen_share
 
 
 def stat(pid: int, parent: int, *ticks: int) -> str:
@@ -47,3 +48,9 @@ def test_others_are_all_other_processes_and_what_was_stolen(proc: Path) -> None:
 def test_this_machine_can_be_read() -> None:
     assert 0 < usage.tree_seconds([os.getpid()]) < 10_000
     assert usage.other_seconds([os.getpid()]) > 0
+
+
+def test_what_a_hypervisor_took_is_a_share_of_all_processor_time() -> None:
+    before, after = "cpu  10 0 5 80 0 0 0 5 0 0\ncpu0 0\n", "cpu  40 0 15 105 5 0 0 35 7 0\ncpu0 0\n"
+    assert stolen_share(before, after) == 0.3
+    assert stolen_share(before, before) == 0
