@@ -1,9 +1,11 @@
 """Grades the cases of a proof one after the other, keeps each verdict, and takes kept ones again when nothing changed.
 
 Place: `gpulab verify` hands in how a submission is graded; tests hand in a function. Limits: one at a time. The verdict
-is kept of a grading that came to what it must, and of another all that its run wrote, to be looked at.
+is kept of a grading that came to what it must, and of another all that its run wrote, to be looked at; so is one that
+was undecided, and therefore made again.
 
     <folder>/fault-<name>-<run>/verdict.json, kept.json, grade.log (and submission/ and the run's folder)
+    <folder>/fault-<name>-<run>-undecided/
 """
 
 import shutil
@@ -42,7 +44,10 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One grading that is due: which of how many, and the seconds it and all the rest may take, None if not known."""
+    """One grading that is due: which of how many, and the seconds it and all the rest may take, None if not known.
+
+    `undecided` says what the same grading left open the first time.
+    """
 
     case: Case
     run: int
@@ -50,10 +55,13 @@ class Step(msgspec.Struct, frozen=True):
     count: int
     seconds: float | None
     rest: float | None
+    undecided: str = ""
 
     def words(self) -> str:
         """The step in a line, for whoever waits."""
         again = f" (run {self.run})" if self.run > 1 else ""
+        if self.undecided:
+            return f"{self.case.label}{again}: {self.undecided}; grading it a second time"
         return f"{self.case.label}{again}: grading {self.number} of {self.count}, {foretold(self.seconds, self.rest)}"
 
 
@@ -99,8 +107,9 @@ class Gradings:
                 yield found
                 continue
             rest = [each for each in due[place:] if not kept.get((each[0].name, each[1]))]
-            before(Step(case, run, place + 1, len(due), self._expected([(case, run)]), self._expected(rest)))
-            yield self._graded(case, run)
+            step = Step(case, run, place + 1, len(due), self._expected([(case, run)]), self._expected(rest))
+            before(step)
+            yield self._graded(step, before)
 
     def kept(self, case: Case, run: int) -> Graded | None:
         """The kept verdict on a case, if it says something and nothing that it depends on has changed."""
@@ -114,13 +123,16 @@ class Gradings:
             return None
         return None if self._says_nothing(graded) else graded
 
-    def _graded(self, case: Case, run: int) -> Graded:
+    def _graded(self, step: Step, before: Callable[[Step], None]) -> Graded:
         """Grades a case; a second time when the first says nothing, as on a machine that is busy otherwise."""
+        case, run = step.case, step.run
         place = self._place(case, run)
+        aside = place.with_name(f"{place.name}-undecided")
         stamp = self._stamp(case)
         begun = self._clock()
-        for _ in range(2):
-            shutil.rmtree(place, ignore_errors=True)
+        for old in (place, aside):
+            shutil.rmtree(old, ignore_errors=True)
+        for is_last in (False, True):
             place.mkdir(parents=True)
             try:
                 verdict = self._grade(case.submission(place / "submission"), place)
@@ -128,8 +140,10 @@ class Gradings:
                 shutil.rmtree(place, ignore_errors=True)  # half a grading proves nothing
                 raise
             graded = Graded(case, run, verdict, self._clock() - begun)
-            if not self._says_nothing(graded):
+            if is_last or not self._says_nothing(graded):
                 break
+            place.rename(aside)
+            before(msgspec.structs.replace(step, undecided=left_open(verdict)))
         if not mistakes(self._proof.lab, graded):
             for path in place.iterdir():
                 if path.is_dir():
@@ -163,6 +177,12 @@ class Gradings:
             return msgspec.json.decode((place / KEPT).read_bytes(), type=Kept)
         except (OSError, msgspec.DecodeError):
             return None
+
+
+def left_open(verdict: Verdict) -> str:
+    """What a verdict did not decide, in a few words."""
+    checks = (f"{check.id} is {check.status}" for check in verdict.checks if check.status in ("inconclusive", "error"))
+    return verdict.reason or ", ".join(checks)
 
 
 def foretold(seconds: float | None, rest: float | None) -> str:

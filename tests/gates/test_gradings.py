@@ -187,6 +187,11 @@ def test_one_that_said_nothing_is_graded_again_at_once_and_when_resumed(grader: 
     (graded,) = grader.run("reference")
     assert grader.asked == ["reference", "reference"]
     assert (graded.verdict.points, graded.seconds) == (100, 200.0)
+    assert grader.steps == [
+        "reference: grading 1 of 1, how long it takes is not known yet",
+        "reference: replicas_are_ready is inconclusive; grading it a second time",
+    ]
+    assert grader.kept()["reference-1-undecided"] == ["50_small", "grade.log"]
 
     grader.told["reference"] = [busy]
     assert grader.run("reference")[0].verdict.points == 10
