@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+STEAL = 7
+"""Which of `machine_ticks` a hypervisor took away."""
 
 
 def tree_seconds(roots: Sequence[int], proc: Path = Path("/proc")) -> float:
@@ -24,9 +26,14 @@ def other_seconds(roots: Sequence[int], proc: Path = Path("/proc")) -> float:
     Only its growth says something. It is not the machine's sum less the trees': what a killed pod had used is lost to
     its tree, and would seem to be another's.
     """
-    stolen = int((proc / "stat").read_text().splitlines()[0].split()[8])
+    stolen = machine_ticks((proc / "stat").read_text())[STEAL]
     ticks, found = _trees(roots, _stats(proc))
     return (sum(used for pid, used in ticks.items() if pid not in found) + stolen) / TICKS
+
+
+def machine_ticks(text: str) -> list[int]:
+    """Clock ticks of all processors by what they went to, from the text of /proc/stat: user to steal, eight in all."""
+    return [int(word) for word in text.splitlines()[0].split()[1:9]]
 
 
 def tree_ticks(roots: Sequence[int], stats: Iterable[str]) -> int:

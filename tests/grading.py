@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clusters import usage
 from clusters.process import Child
 from clusters.wait import until
 from tests.conftest import processes_with
@@ -75,8 +76,8 @@ def graded(submission: Path, place: Path, status: int) -> Grading:
 
 def stolen_share(before: str, after: str) -> float:
     """Share of all processor time between two texts of /proc/stat that a hypervisor took away (proc(5), steal)."""
-    then, now = ([int(word) for word in text.splitlines()[0].split()[1:9]] for text in (before, after))
-    return (now[7] - then[7]) / max(1, sum(now) - sum(then))
+    then, now = usage.machine_ticks(before), usage.machine_ticks(after)
+    return (now[usage.STEAL] - then[usage.STEAL]) / max(1, sum(now) - sum(then))
 
 
 def _processor_times() -> str:

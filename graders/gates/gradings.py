@@ -162,9 +162,7 @@ class Gradings:
 
     def _says_nothing(self, graded: Graded) -> bool:
         """Whether it did not come to what it must, for want of a decision."""
-        statuses = {check.status for check in graded.verdict.checks}
-        undecided = bool(graded.verdict.reason) or bool(statuses & {"inconclusive", "error"})
-        return undecided and bool(mistakes(self._proof.lab, graded))
+        return bool(left_open(graded.verdict)) and bool(mistakes(self._proof.lab, graded))
 
     def _place(self, case: Case, run: int) -> Path:
         return self._folder / f"{case.label.replace(' ', '-')}-{run}"
@@ -180,7 +178,7 @@ class Gradings:
 
 
 def left_open(verdict: Verdict) -> str:
-    """What a verdict did not decide, in a few words."""
+    """What a verdict did not decide, in a few words; empty when it decided everything."""
     checks = (f"{check.id} is {check.status}" for check in verdict.checks if check.status in ("inconclusive", "error"))
     return verdict.reason or ", ".join(checks)
 
