@@ -35,6 +35,8 @@ IDS = range(64, 4000)
 PROMPT_TOKENS = 64
 START_SECONDS = 240.0
 IDLE_SECONDS = 20.0
+ALONE_SECONDS = 5.0
+"""Within 2.5 s its speed differed by half from one minute to the next, and with it what a goal was worth."""
 CLIENT_LAG = 0.002
 """Seconds by which the client's own times may be late whatever it says of itself."""
 FEWEST = 3
@@ -207,7 +209,7 @@ class Bench:
 
     def alone(self, name: str, progress: Progress) -> Alone:
         """Measures the starter's configuration with one user."""
-        run = self.run("baseline", name, arrivals.closed(1), progress, ramp=0.5, window=2.5)
+        run = self.run("baseline", name, arrivals.closed(1), progress, ramp=0.5, window=ALONE_SECONDS)
         refuse_broken(run)
         # By the time that one takes: how many end in so short a window depends on when the first begins.
         rate = 1 / statistics.fmean(answer.e2e for answer in run.measured)
