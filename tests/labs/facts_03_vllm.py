@@ -16,7 +16,7 @@ from vllm_lab.availability_facts import Loss, Upgrade
 from vllm_lab.caches_facts import KvCache, PrefixCache, is_shared
 from vllm_lab.counters_facts import Counters, Edges
 from vllm_lab.loads import Alone, Answered, Load
-from vllm_lab.objective_facts import HighestLoad, ServiceLevel
+from vllm_lab.objective_facts import HighestLoad, Paced, ServiceLevel
 from vllm_lab.performance_facts import Streams, Throughput
 from vllm_lab.start_facts import Start
 
@@ -71,6 +71,12 @@ def loads(n: int, *, late: int = 0, failed: int = 0, client: Figures = CALM) -> 
     return load(*(ways.get(wrong.get(index, ""), good)(index) for index in range(n)), client=client)
 
 
+def paced(load: Load, *, change: float = 1.0) -> Paced:
+    """A load after which the starter serves so many times as much as before."""
+    after = msgspec.structs.replace(ALONE, rate=ALONE.rate * change)
+    return Paced(before=ALONE, after=after, rate=20.0, load=load)
+
+
 def pair(ratio: float, client: Figures = CALM) -> dict[str, Load]:
     return {
         "baseline": load(good(0), tokens=100),
@@ -107,8 +113,10 @@ FACTS: dict[str, Facts] = {
         unreadable=None,
     ),
     "throughput": Throughput(streams=8, pairs=tuple(pair(ratio) for ratio in (5.9, 6.0, 6.1, 6.2, 6.3, 6.4)), gpu=None),
-    "service_level_objective": ServiceLevel(alone=ALONE, rate=20.0, parts=(loads(60), loads(60, late=2))),
-    "highest_load": HighestLoad(alone=ALONE, rungs=((3.0, loads(60)), (9.0, loads(60, late=50)), (6.0, loads(60)))),
+    "service_level_objective": ServiceLevel(parts=(paced(loads(60)), paced(loads(60, late=2)))),
+    "highest_load": HighestLoad(
+        rungs=((3.0, paced(loads(60))), (9.0, paced(loads(60, late=50))), (6.0, paced(loads(60))))
+    ),
     "kv_cache": KvCache(
         streams=16, tokens=320, load=loads(40), flows=(1.5,) * 20, answers=40, preemptions=0.0, unread=()
     ),

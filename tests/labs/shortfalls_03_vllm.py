@@ -20,6 +20,7 @@ from tests.labs.facts_03_vllm import (
     held,
     load,
     loads,
+    paced,
     pair,
     turns,
 )
@@ -177,55 +178,85 @@ FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
     ),
     "a queue": (
         "service_level_objective",
-        but("service_level_objective", parts=(loads(60, late=30),)),
+        but("service_level_objective", parts=(paced(loads(60, late=30)),)),
         "failed",
         "queueing",
         "30 of 60 requests (50%); 30 began late, 0 flowed slowly, 0 failed",
     ),
     "tokens that come slowly": (
         "service_level_objective",
-        but("service_level_objective", parts=(load(*(good(each, tpot=0.5) for each in range(60))),)),
+        but("service_level_objective", parts=(paced(load(*(good(each, tpot=0.5) for each in range(60)))),)),
         "failed",
         "slow_tokens",
         "0 of 60 requests (0%); 0 began late, 60 flowed slowly, 0 failed",
     ),
     "failures under load": (
         "service_level_objective",
-        but("service_level_objective", parts=(loads(60, failed=30),)),
+        but("service_level_objective", parts=(paced(loads(60, failed=30)),)),
         "failed",
         "broken",
         "30 of 60 requests (50%); 0 began late, 0 flowed slowly, 30 failed; most often: it broke",
     ),
     "parts in which the client was late": (
         "service_level_objective",
-        but("service_level_objective", parts=(loads(60, client=LATE),)),
+        but("service_level_objective", parts=(paced(loads(60, client=LATE)),)),
         "inconclusive",
-        "broken",
+        None,
         "0 of 0 requests (0%); 0 began late, 0 flowed slowly, 0 failed; " + LATE_WORDS,
+    ),
+    "a machine that got faster beside one that got slower": (
+        "service_level_objective",
+        but("service_level_objective", parts=(paced(loads(60), change=1.3), paced(loads(30, late=30), change=0.7))),
+        "inconclusive",
+        None,
+        "0 of 0 requests (0%); 0 began late, 0 flowed slowly, 0 failed; the machine's speed changed: the starter "
+        "served 1.30 times as much after it as before",
+    ),
+    "a part that counts beside one that does not": (
+        "service_level_objective",
+        but("service_level_objective", parts=(paced(loads(60), change=1.3), paced(loads(60, late=30), change=0.8))),
+        "failed",
+        "queueing",
+        "30 of 60 requests (50%); 30 began late, 0 flowed slowly, 0 failed",
     ),
     **{
         f"a low knee with {hint}": (
             "highest_load",
-            but("highest_load", rungs=((3.0, wrong), (1.5, loads(60)), (2.0, wrong))),
+            but("highest_load", rungs=((3.0, wrong), (1.5, paced(loads(60))), (2.0, wrong))),
             "failed",
             hint,
             "it holds at 1.5 times; in time were 60 of 60 at 1.5, 30 of 60 at 2, 30 of 60 at 3",
         )
-        for hint, wrong in (("queueing", loads(60, late=30)), ("broken", loads(60, failed=30)))
+        for hint, wrong in (("queueing", paced(loads(60, late=30))), ("broken", paced(loads(60, failed=30))))
     },
     "a low knee with slow tokens": (
         "highest_load",
-        but("highest_load", rungs=((3.0, load(*(good(each, tpot=0.5) for each in range(60)))),)),
+        but("highest_load", rungs=((3.0, paced(load(*(good(each, tpot=0.5) for each in range(60))))),)),
         "failed",
         "slow_tokens",
         "it holds at 0 times; in time were 0 of 60 at 3",
     ),
     "a knee that a late client hides": (
         "highest_load",
-        but("highest_load", rungs=((3.0, loads(60, client=LATE)), (1.5, loads(60)))),
+        but("highest_load", rungs=((3.0, paced(loads(60, client=LATE))), (1.5, paced(loads(60))))),
         "inconclusive",
-        "broken",
+        None,
         f"it holds at 1.5 times; in time were 60 of 60 at 1.5, 60 of 60 at 3; {LATE_WORDS}",
+    ),
+    "a knee that a machine's speed hides": (
+        "highest_load",
+        but(
+            "highest_load",
+            rungs=(
+                (6.0, paced(loads(60))),  # what counts is the load that was put last
+                (6.0, paced(loads(60), change=1.6)),
+                (9.0, paced(loads(60, late=60), change=0.5)),
+            ),
+        ),
+        "inconclusive",
+        "queueing",
+        "it holds at 0 times; in time were 60 of 60 at 6, 0 of 60 at 9; the machine's speed changed: the starter "
+        "served 1.60 times as much after it as before",
     ),
     "pre-emptions": (
         "kv_cache",

@@ -5,11 +5,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import msgspec
 import pytest
 
+from graders.arrivals import Schedule
 from graders.errors import InfrastructureError
+from graders.samples import Run
+from tests.labs.facts_03_vllm import LAB, loads, paced
+from tests.labs.test_03_vllm import answer
+from tests.labs.test_03_vllm import run as run_of
 from vllm_lab import performance
 from vllm_lab.bench import Bench
+from vllm_lab.loads import Alone
+from vllm_lab.objective_facts import Paced
 
 
 class Broken(Bench):
@@ -80,3 +88,57 @@ def test_a_starter_that_stays_too_slow_is_an_error_of_the_machine() -> None:
     with pytest.raises(InfrastructureError) as error:
         performance._pair(check, bench, print, 1, 1, 6)
     assert str(error.value) == ("the baseline, which the lab compares with, failed: it answered 1 requests in 8 s")
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "counts"),
+    [
+        ([1.0], ["x"], 1.0),
+        ([1.6, 1.2], ["x", "xb"], 1.2),
+        ([1.6, 0.6, 1.3], ["x", "xb", "xc"], 1.3),
+    ],
+    ids=["steady", "steady again", "never steady"],
+)
+def test_a_load_is_put_again_while_the_machine_changes_its_speed(
+    changes: list[float], names: list[str], counts: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def put(bench: Any, name: str, *_: Any) -> Paced:
+        seen.append(name)
+        return paced(loads(60), change=changes[len(seen) - 1])
+
+    monkeypatch.setattr(performance, "_paced", put)
+    check: Any = SimpleNamespace(threshold=LAB.thresholds["L1"].__getitem__)
+    nothing: Any = None
+    found = performance._sound(nothing, "x", check, 3.0, 60, print)
+    assert seen == names
+    assert found[-1].after.rate / found[-1].before.rate == pytest.approx(counts)
+
+
+def test_the_starter_is_asked_before_and_after_each_load() -> None:
+    """What it did just after one load is what the next one is planned by, and it has a name of its own."""
+    speeds, seen = iter([20.0, 10.0]), list[tuple[str, int]]()
+
+    def run(side: str, name: str, schedule: Schedule, *_: Any, ramp: float, window: float) -> Run:
+        seen.append((f"{name}-{side}", round(60 / window)))
+        return run_of([answer(0, 0.0, 0.5, (1,) * 8)], window)
+
+    class Calibrated:
+        last = Alone(ttft=0.01, tpot=0.002, rate=10.0)
+
+        def alone_last(self, progress: Any) -> Alone:
+            return self.last
+
+        def alone(self, name: str, progress: Any) -> Alone:
+            seen.append((name, 0))
+            self.last = msgspec.structs.replace(self.last, rate=next(speeds))
+            return self.last
+
+    bench: Any = Calibrated()
+    bench.run = run
+    check: Any = SimpleNamespace(threshold=LAB.thresholds["L1"].__getitem__)
+    one, other = (performance._paced(bench, name, check, 3.0, 60, print) for name in ("one", "other"))
+    assert (one.before.rate, one.after.rate, one.rate) == (10.0, 20.0, 30.0)
+    assert (other.before.rate, other.after.rate, other.rate) == (20.0, 10.0, 60.0)
+    assert seen == [("one-submission", 30), ("one-after", 0), ("other-submission", 60), ("other-after", 0)]

@@ -11,7 +11,7 @@ from graders.errors import HarnessError
 from graders.judging import Asked, Facts, load
 from graders.rubric import Finding
 from graders.stats import Outcome
-from tests.labs.facts_03_vllm import ALONE, CALM, FACTS, LAB, loads, pair
+from tests.labs.facts_03_vllm import CALM, FACTS, LAB, loads, paced, pair
 from tests.labs.facts_03_vllm import load as load_of
 from tests.labs.shortfalls_03_vllm import FAILURES, but
 from vllm_lab import judges
@@ -104,7 +104,7 @@ def test_another_threshold_decides_otherwise(check: str, numbers: dict[str, floa
 
 
 def test_bounds_decide_how_late_the_client_may_be() -> None:
-    part = loads(60, client=msgspec.structs.replace(CALM, send_lag=0.018))
+    part = paced(loads(60, client=msgspec.structs.replace(CALM, send_lag=0.018)))
     facts = but("service_level_objective", parts=(part, part))
 
     assert judged("service_level_objective", facts).verdict == "passed"
@@ -123,7 +123,7 @@ answers = st.builds(
 
 @given(st.lists(st.lists(answers, max_size=30).map(lambda each: load_of(*each)), min_size=1, max_size=3))
 def test_judging_what_was_read_again_is_judging_what_was_measured(parts: list[Load]) -> None:
-    facts = ServiceLevel(alone=ALONE, rate=20.0, parts=tuple(parts))
+    facts = ServiceLevel(parts=tuple(map(paced, parts)))
     judge = JUDGES["service_level_objective"]
     assert judge.judge(msgspec.json.encode(facts), LAB.thresholds["L1"].__getitem__) == judge.decide(
         facts, LAB.thresholds["L1"].__getitem__

@@ -35,13 +35,13 @@ JUDGES: Judges = {
         effort=("throughput_pairs", "throughput_seconds"),
     ),
     "service_level_objective": Judge(
-        "03_vllm/objective/v1",
+        "03_vllm/objective/v2",
         objective.ServiceLevel,
         objective.judge_service_level,
         effort=("slo_requests", "slo_seconds"),
     ),
     "highest_load": Judge(
-        "03_vllm/highest_load/v1", objective.HighestLoad, objective.judge_highest_load, effort=("knee_requests",)
+        "03_vllm/highest_load/v2", objective.HighestLoad, objective.judge_highest_load, effort=("knee_requests",)
     ),
     "kv_cache": Judge("03_vllm/kv_cache/v1", caches.KvCache, caches.judge_kv_cache, effort=("kv_seconds",)),
     "prefix_cache": Judge(

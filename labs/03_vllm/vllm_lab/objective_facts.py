@@ -1,10 +1,12 @@
 """The service-level objective, what is measured under it, and how that is judged. Pure.
 
 Place: `performance` measures these facts and decides meanwhile, by the functions here, what to measure next; judges.py
-names the judges. Limits: the objective is calibrated on the starter's configuration, in the same run.
+names the judges. Limits: the objective is calibrated on the starter's configuration just before each load and again
+after it; a machine that changes its speed in between, and back, goes unnoticed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Self
 
 import msgspec
@@ -15,13 +17,16 @@ from graders.knee import decide_knee, knee
 from graders.rubric import Finding
 from graders.sequential import decide_outcomes, share_over_time
 from graders.stats import Outcome
-from vllm_lab.loads import Alone, Load, complaint, excuse
+from vllm_lab.loads import Alone, Load, complaint
 
 ONE_SIDED = 0.975
 """A share is proven by the lower bound of the interval that is printed, which allows for a second try at 95 %."""
 LADDER = (1.0, 1.5, 2.0, 3.0, 4.5, 6.0, 9.0)
 """Loads at which the knee is looked for, in times what the starter's values can serve; the goal is one of them."""
 SHARE = "share of requests"
+STEADY = 1.25
+"""A goal is so many times the starter's load: worth as much as the starter's speed is the same before and after it.
+Processors that a hypervisor shares out were seen to change theirs by 1.6 times within ten seconds."""
 
 
 class Objective(msgspec.Struct, frozen=True):
@@ -36,6 +41,11 @@ class Objective(msgspec.Struct, frozen=True):
         """Calibrated on what the starter's configuration does for one user."""
         return cls(threshold("slo_ttft_factor") * alone.ttft, threshold("slo_tpot_factor") * alone.tpot, alone.rate)
 
+    @classmethod
+    def mean(cls, each: Sequence[Self]) -> Self:
+        """That of loads which were calibrated one by one."""
+        return cls(*(fmean(getattr(one, name) for one in each) for name in cls.__struct_fields__))
+
     @property
     def bounds(self) -> dict[str, float]:
         """The bounds by name, for a finding."""
@@ -44,6 +54,28 @@ class Objective(msgspec.Struct, frozen=True):
     def words(self) -> str:
         """The bounds, for a sentence."""
         return f"TTFT <= {self.ttft * 1000:.0f} ms and TPOT <= {self.tpot * 1000:.1f} ms"
+
+
+class Paced(msgspec.Struct, frozen=True, kw_only=True):
+    """A load of `rate` requests per second, and what the starter did for one user just before and just after it."""
+
+    before: Alone
+    after: Alone
+    rate: float
+    load: Load
+
+    def limits(self, objective: Objective) -> list[str]:
+        """Why it says nothing of the server: the client was the bottleneck, or the machine changed its speed."""
+        found = [
+            f"the client was the bottleneck: {limit}"
+            for limit in self.load.limits(ttft=objective.ttft, tpot=objective.tpot)
+        ]
+        change = self.after.rate / self.before.rate
+        if not 1 / STEADY <= change <= STEADY:
+            found.append(
+                f"the machine's speed changed: the starter served {change:.2f} times as much after it as before"
+            )
+        return found
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -73,29 +105,29 @@ class Tally(msgspec.Struct, frozen=True):
         return len(self.outcomes) - self.met - self.late - self.failed
 
     @property
-    def hint(self) -> str:
-        """What most of the requests that did not meet it suffered from."""
+    def hint(self) -> str | None:
+        """What most of the requests that did not meet it suffered from; None where all did."""
         hints = {"broken": self.failed, "queueing": self.late, "slow_tokens": self.slow}
-        return max(hints, key=lambda key: hints[key])
+        return max(hints, key=lambda key: hints[key]) if any(hints.values()) else None
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """One load under the objective: what came of it, and what limited the client."""
+    """One load under the objective: what came of it, and why it says nothing, if so."""
 
     tally: Tally
     limits: list[str]
 
     @classmethod
-    def of(cls, load: Load, objective: Objective) -> Self:
-        """A load, held to an objective."""
-        ttft, tpot = objective.ttft, objective.tpot
+    def of(cls, paced: Paced, threshold: Thresholds) -> Self:
+        """A load, held to the objective that was calibrated just before it."""
+        objective, answers = Objective.of(threshold, paced.before), paced.load.answers
         return cls(
             Tally(
-                tuple(each.met(ttft=ttft, tpot=tpot) for each in load.answers),
-                late=sum(each.good and each.waited > ttft for each in load.answers),
-                failed=load.failed,
+                tuple(each.met(ttft=objective.ttft, tpot=objective.tpot) for each in answers),
+                late=sum(each.good and each.waited > objective.ttft for each in answers),
+                failed=paced.load.failed,
             ),
-            load.limits(ttft=ttft, tpot=tpot),
+            paced.limits(objective),
         )
 
     def outcome(self, share: float) -> Outcome:
@@ -104,30 +136,29 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class ServiceLevel(Facts, frozen=True, kw_only=True):
-    """What the starter does alone, and the parts, measured one after the other, at `rate` requests per second."""
+    """The parts, measured one after the other."""
 
-    alone: Alone
-    rate: float
-    parts: tuple[Load, ...]
+    parts: tuple[Paced, ...]
 
 
 def judge_service_level(facts: ServiceLevel, threshold: Thresholds) -> Finding:
     """The share of requests within the objective.
 
-    A part in which the client was the bottleneck says nothing of the server and counts for nothing.
+    A part in which the client was the bottleneck, or the machine changed its speed, counts for nothing.
     """
-    share, objective = threshold("slo_share"), Objective.of(threshold, facts.alone)
-    probes = [Probe.of(load, objective) for load in facts.parts]
+    share, objective = threshold("slo_share"), objective_of(facts.parts, threshold)
+    probes = [Probe.of(part, threshold) for part in facts.parts]
     verdict, tally = decided(share, probes), Tally.of(sound(probes))
     limits = [limit for probe in probes for limit in probe.limits]
+    rate = fmean(part.rate for part in facts.parts)
     return Finding.of_estimate(
         share_over_time(tally.outcomes),
         unit=SHARE,
-        expected=f"at least {share:.0%} of requests with {objective.words()} at {facts.rate:.1f} requests/s",
+        expected=f"at least {share:.0%} of requests with {objective.words()} at {rate:.1f} requests/s",
         observed=(
             f"{tally.met} of {len(tally.outcomes)} requests ({tally.met / max(len(tally.outcomes), 1):.0%}); "
             f"{tally.late} began late, {tally.slow} flowed slowly, {tally.failed} failed"
-            f"{complaint(facts.parts)}{excuse(limits if verdict == 'inconclusive' else [])}"
+            f"{complaint([part.load for part in facts.parts])}{because(limits if verdict == 'inconclusive' else [])}"
         ),
         verdict=verdict,
         hint=None if verdict == "passed" else tally.hint,
@@ -135,8 +166,18 @@ def judge_service_level(facts: ServiceLevel, threshold: Thresholds) -> Finding:
     )
 
 
+def objective_of(loads: Iterable[Paced], threshold: Thresholds) -> Objective:
+    """What several loads were held to on average: each has a calibration of its own."""
+    return Objective.mean([Objective.of(threshold, load.before) for load in loads])
+
+
+def because(limits: Sequence[str]) -> str:
+    """Why a load says nothing, to be put behind a figure; empty when it does."""
+    return f"; {limits[0]}" if limits else ""
+
+
 def sound(probes: Sequence[Probe]) -> list[Probe]:
-    """Those in which the client kept up."""
+    """Those that say something of the server."""
     return [probe for probe in probes if not probe.limits]
 
 
@@ -146,17 +187,17 @@ def decided(share: float, probes: Sequence[Probe]) -> Outcome:
 
 
 class HighestLoad(Facts, frozen=True, kw_only=True):
-    """What the starter does alone, and each load that was tried, by its rung of the ladder."""
+    """Each load that was put, in order, with its rung of the ladder; of loads at one rung the last counts."""
 
-    alone: Alone
-    rungs: tuple[tuple[float, Load], ...]
+    rungs: tuple[tuple[float, Paced], ...]
 
 
 def judge_highest_load(facts: HighestLoad, threshold: Thresholds) -> Finding:
     """The highest load of the ladder at which the objective is proven to hold."""
     share, goal = threshold("slo_share"), threshold("knee_factor")
-    objective = Objective.of(threshold, facts.alone)
-    probes = {rung: Probe.of(load, objective) for rung, load in sorted(facts.rungs, key=lambda each: each[0])}
+    last = dict(facts.rungs)
+    objective = objective_of(last.values(), threshold)
+    probes = {rung: Probe.of(load, threshold) for rung, load in sorted(last.items(), key=lambda each: each[0])}
     outcomes: Mapping[float, Outcome] = {rung: probe.outcome(share) for rung, probe in probes.items()}
     found, verdict = knee(outcomes), decide_knee(outcomes, goal)
     told = ", ".join(f"{each.tally.met} of {len(each.tally.outcomes)} at {rung:g}" for rung, each in probes.items())
@@ -164,13 +205,13 @@ def judge_highest_load(facts: HighestLoad, threshold: Thresholds) -> Finding:
     limits = [limit for probe in missed for limit in probe.limits]
     return Finding(
         expected=f"{share:.0%} of requests with {objective.words()} at {goal:g} times the starter's load or more",
-        observed=f"it holds at {found.held or 0:g} times; in time were {told}{excuse(limits)}",
+        observed=f"it holds at {found.held or 0:g} times; in time were {told}{because(limits)}",
         verdict=verdict,
         unit="times the starter's load",
         value=found.held or 0.0,
         n=sum(len(probe.tally.outcomes) for probe in probes.values()),
         interval=(found.held or 0.0, LADDER[-1] if found.not_held is None else found.not_held),
         confidence=ONE_SIDED,
-        hint=None if verdict == "passed" or not missed else missed[0].tally.hint,
+        hint=None if verdict == "passed" else next((probe.tally.hint for probe in missed if probe.tally.hint), None),
         bounds=objective.bounds,
     )

@@ -20,7 +20,7 @@ from graders.stats import Outcome
 from vllm_lab.bench import FEWEST, SEEDS, Bench, refuse_broken
 from vllm_lab.gpu import GpuSeen, gpu_seen
 from vllm_lab.loads import OUTPUT_TOKENS, Load
-from vllm_lab.objective_facts import LADDER, HighestLoad, Objective, Probe, ServiceLevel, decided
+from vllm_lab.objective_facts import LADDER, HighestLoad, Objective, Paced, Probe, ServiceLevel, decided
 from vllm_lab.performance_facts import Streams, Throughput
 
 
@@ -91,53 +91,63 @@ def _pair(check: Check, bench: Bench, progress: Progress, number: int, pair: int
     return runs
 
 
-def _load(bench: Bench, name: str, objective: Objective, factor: float, n: int, progress: Progress) -> Load:
-    """Poisson arrivals at `factor` times the starter's capacity, about `n` of them in the window."""
+def _paced(bench: Bench, name: str, check: Check, factor: float, n: int, progress: Progress) -> Paced:
+    """Poisson arrivals at `factor` times what the starter just served one user, about `n` of them in the window.
+
+    Then the starter is asked again: by how much its speed changed tells what the load was worth.
+    """
+    before = bench.alone_last(within(progress, "calibrating on the starter, "))
+    objective = Objective.of(check.threshold, before)
     rate = factor * objective.capacity
     # Before the window the queue finds its length, and arrivals go on while the window's last answers come.
     ramp, tail = 2.0, objective.ttft + OUTPUT_TOKENS * objective.tpot
     schedule = arrivals.poisson(rate, ramp + n / rate + tail, seed=SEEDS.getrandbits(32))
-    return Load.of(bench.run("submission", name, schedule, progress, ramp=ramp, window=n / rate))
+    load = Load.of(bench.run("submission", name, schedule, progress, ramp=ramp, window=n / rate))
+    after = bench.alone(f"{name}-after", within(progress, "the starter again, "))
+    return Paced(before=before, after=after, rate=rate, load=load)
+
+
+def _sound(bench: Bench, name: str, check: Check, factor: float, n: int, progress: Progress) -> list[Paced]:
+    """The load, and once or twice again where it says nothing of the server: of all, the last one counts."""
+    loads: list[Paced] = []
+    for again in ("", "b", "c"):
+        loads.append(_paced(bench, name + again, check, factor, n, progress))
+        if not Probe.of(loads[-1], check.threshold).limits:
+            break
+    return loads
 
 
 def service_level(check: Check, bench: Bench, progress: Progress, number: int) -> ServiceLevel:
     """Requests at a load of which the starter can serve a part only, part by part until it is decided or time is up."""
     share, n = check.threshold("slo_share"), int(check.threshold("slo_requests"))
-    factor = check.threshold("slo_load_factor")
-    alone = bench.alone(f"objective-{number}-alone", within(progress, "objective", "calibrating on the starter, "))
-    objective, parts = Objective.of(check.threshold, alone), itertools.count(1)
+    factor, parts = check.threshold("slo_load_factor"), itertools.count(1)
+    bench.alone(f"objective-{number}-alone", within(progress, "objective", "calibrating on the starter, "))
 
-    def take() -> Load:
+    def take() -> list[Paced]:
         part = next(parts)
         say = within(progress, "objective", f"part {part}, ")
-        return _load(bench, f"objective-{number}-{part}", objective, factor, n, say)
+        return _sound(bench, f"objective-{number}-{part}", check, factor, n, say)
 
-    def decide(loads: Sequence[Load]) -> Outcome:
-        return decided(share, [Probe.of(load, objective) for load in loads])
+    def decide(loads: Sequence[list[Paced]]) -> Outcome:
+        return decided(share, [Probe.of(load, check.threshold) for load in itertools.chain(*loads)])
 
     _, loads = until_decided(take, decide, seconds=check.threshold("slo_seconds"))
-    return ServiceLevel(
-        alone=alone,
-        rate=factor * objective.capacity,
-        parts=tuple(loads),
-        evidence=bench.kept(f"objective-{number}-"),
-    )
+    return ServiceLevel(parts=tuple(itertools.chain(*loads)), evidence=bench.kept(f"objective-{number}-"))
 
 
 def highest_load(check: Check, bench: Bench, progress: Progress, number: int) -> HighestLoad:
     """Loads of the ladder, where the outcomes so far say that the knee may be."""
     share, n = check.threshold("slo_share"), int(check.threshold("knee_requests"))
-    say = within(progress, "highest load", "calibrating on the starter, ")
-    # The objective was calibrated moments ago; a second try calibrates anew.
-    alone = bench.alone_last(say) if number == 1 else bench.alone(f"knee-{number}-alone", say)
-    objective = Objective.of(check.threshold, alone)
-    loads: dict[float, Load] = {}
+    if number > 1:  # else it was calibrated moments ago
+        bench.alone(f"knee-{number}-alone", within(progress, "highest load", "calibrating on the starter, "))
+    loads: list[tuple[float, Paced]] = []
     outcomes: dict[float, Outcome] = {}
     while (rung := next_rung(LADDER, outcomes)) is not None:
         say = within(progress, "highest load", f"{rung:g} times the starter's, ")
-        loads[rung] = _load(bench, f"knee-{number}-{rung:g}", objective, rung, n, say)
-        outcomes[rung] = Probe.of(loads[rung], objective).outcome(share)
-    return HighestLoad(alone=alone, rungs=tuple(loads.items()), evidence=bench.kept(f"knee-{number}-"))
+        found = _sound(bench, f"knee-{number}-{rung:g}", check, rung, n, say)
+        loads += [(rung, load) for load in found]
+        outcomes[rung] = Probe.of(found[-1], check.threshold).outcome(share)
+    return HighestLoad(rungs=tuple(loads), evidence=bench.kept(f"knee-{number}-"))
 
 
 def _first_token(answer: Answer) -> int | None:
