@@ -79,6 +79,44 @@ def test_a_slow_starter_is_given_time_until_there_is_something_to_compare_with(
     assert seen == windows
 
 
+class Slow(Bench):
+    """Its starter answers so many requests in each window."""
+
+    answers: list[int]
+    windows: list[float]
+
+    def run(self, side: str, name: str, *_: Any, window: float, **__: Any) -> Any:
+        self.windows.append(window)
+        some = [answer(index, index / 4, 0.5, (1,) * 8) for index in range(self.answers[len(self.windows) - 1])]
+        return run_of(some, window)
+
+
+@pytest.mark.parametrize(
+    ("answers", "windows"),
+    [([3], [3.0]), ([1, 5], [3.0, 6.0]), ([0, 2, 3], [3.0, 6.0, 12.0])],
+    ids=["quick", "slow", "slower"],
+)
+def test_one_user_is_watched_until_there_is_something_to_calibrate_on(
+    answers: list[int], windows: list[float], tmp_path: Path
+) -> None:
+    nothing: Any = SimpleNamespace(namespace="none")
+    with contextlib.ExitStack() as stack:
+        bench = Slow(nothing, nothing, nothing, nothing, tmp_path, {}, stack)
+        bench.answers, bench.windows = answers, []
+        found = bench.alone("alone", print)
+        assert (bench.windows, bench.alone_last(print)) == (windows, found)
+
+
+def test_one_user_who_gets_too_few_answers_is_an_error_of_the_machine(tmp_path: Path) -> None:
+    nothing: Any = SimpleNamespace(namespace="none")
+    with contextlib.ExitStack() as stack:
+        bench = Slow(nothing, nothing, nothing, nothing, tmp_path, {}, stack)
+        bench.answers, bench.windows = [1, 1, 2], []
+        with pytest.raises(InfrastructureError) as error:
+            bench.alone("alone", print)
+    assert str(error.value) == ("the baseline, which the lab compares with, failed: it answered 2 requests in 12 s")
+
+
 def test_a_starter_that_stays_too_slow_is_an_error_of_the_machine() -> None:
     few: Any = SimpleNamespace(
         incomplete=0, measured=[None], client_limits=lambda: [], wrong=lambda: [], plan=SimpleNamespace(window=8.0)

@@ -208,8 +208,11 @@ class Bench:
         return name
 
     def alone(self, name: str, progress: Progress) -> Alone:
-        """Measures the starter's configuration with one user."""
-        run = self.run("baseline", name, arrivals.closed(1), progress, ramp=0.5, window=ALONE_SECONDS)
+        """Measures the starter's configuration with one user, for longer where too few requests ended."""
+        for again, window in (("", ALONE_SECONDS), ("b", 2 * ALONE_SECONDS), ("c", 4 * ALONE_SECONDS)):
+            run = self.run("baseline", name + again, arrivals.closed(1), progress, ramp=0.5, window=window)
+            if run.incomplete or len(run.measured) >= FEWEST:
+                break
         refuse_broken(run)
         # By the time that one takes: how many end in so short a window depends on when the first begins.
         rate = 1 / statistics.fmean(answer.e2e for answer in run.measured)
