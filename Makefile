@@ -28,7 +28,7 @@ conformance: .venv/ready machine  ## Kubernetes' own conformance specs
 	$(BIN)/python -m tests.conformance.run --procs $(or $(NODES),8) \
 	  $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SKIP),--skip '$(SKIP)') $(if $(KUBECONFIG),--kubeconfig '$(KUBECONFIG)')
 
-faults: .venv/ready machine  ## prove LAB: grade its reference, starter, faults and cheats for real (an hour)
+faults: .venv/ready machine  ## prove LAB: grade its reference, starter, faults and cheats for real (one to two hours)
 	$(BIN)/gpulab verify $(LAB)
 
 walk: .venv/ready machine  ## walk docs/write-a-lab.md, from a new lab to its proof
