@@ -41,6 +41,8 @@ CLIENT_LAG = 0.002
 """Seconds by which the client's own times may be late whatever it says of itself."""
 FEWEST = 3
 """A baseline that answers fewer requests in a window says nothing of the machine."""
+AGAIN = ("", "b", "c")
+"""Ends of the names of evidence: of a measurement, and of the same again and once more, where it said nothing."""
 SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
 
@@ -209,10 +211,12 @@ class Bench:
 
     def alone(self, name: str, progress: Progress) -> Alone:
         """Measures the starter's configuration with one user, for longer where too few requests ended."""
-        for again, window in (("", ALONE_SECONDS), ("b", 2 * ALONE_SECONDS), ("c", 4 * ALONE_SECONDS)):
+        window = ALONE_SECONDS
+        for again in AGAIN:
             run = self.run("baseline", name + again, arrivals.closed(1), progress, ramp=0.5, window=window)
-            if run.incomplete or len(run.measured) >= FEWEST:
+            if not are_few(run):
                 break
+            window *= 2
         refuse_broken(run)
         # By the time that one takes: how many end in so short a window depends on when the first begins.
         rate = 1 / statistics.fmean(answer.e2e for answer in run.measured)
@@ -310,8 +314,13 @@ def completions(
     )
 
 
+def are_few(run: Run) -> bool:
+    """Whether the baseline does its part, and answered too few requests to compare with: a longer window may help."""
+    return not run.incomplete and len(run.measured) < FEWEST
+
+
 def refuse_broken(run: Run) -> None:
     """Raises InfrastructureError when the lab's own baseline failed while it was measured."""
-    if run.incomplete or len(run.measured) < FEWEST:
+    if run.incomplete or are_few(run):
         said = next(iter(run.wrong()), f"it answered {len(run.measured)} requests in {run.plan.window:g} s")
         raise InfrastructureError(f"the baseline, which the lab compares with, failed: {said}")

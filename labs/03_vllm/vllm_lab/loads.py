@@ -103,6 +103,16 @@ def complaint(loads: Sequence[Load]) -> str:
     return f"; most often: {said}" if said else ""
 
 
+def bottleneck(limits: Sequence[str]) -> list[str]:
+    """Limits of the client, as reasons why a load says nothing."""
+    return [f"the client was the bottleneck: {limit}" for limit in limits]
+
+
+def because(reasons: Sequence[str]) -> str:
+    """The first reason why a load says nothing, to be put behind a figure; empty when it does say something."""
+    return f"; {reasons[0]}" if reasons else ""
+
+
 def excuse(limits: Sequence[str]) -> str:
     """That the client was the bottleneck, to be put behind a figure; empty when it was not."""
-    return f"; the client was the bottleneck: {limits[0]}" if limits else ""
+    return because(bottleneck(limits))

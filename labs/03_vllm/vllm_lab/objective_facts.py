@@ -17,7 +17,7 @@ from graders.knee import decide_knee, knee
 from graders.rubric import Finding
 from graders.sequential import decide_outcomes, share_over_time
 from graders.stats import Outcome
-from vllm_lab.loads import Alone, Load, complaint
+from vllm_lab.loads import Alone, Load, because, bottleneck, complaint
 
 ONE_SIDED = 0.975
 """A share is proven by the lower bound of the interval that is printed, which allows for a second try at 95 %."""
@@ -66,10 +66,7 @@ class Paced(msgspec.Struct, frozen=True, kw_only=True):
 
     def limits(self, objective: Objective) -> list[str]:
         """Why it says nothing of the server: the client was the bottleneck, or the machine changed its speed."""
-        found = [
-            f"the client was the bottleneck: {limit}"
-            for limit in self.load.limits(ttft=objective.ttft, tpot=objective.tpot)
-        ]
+        found = bottleneck(self.load.limits(ttft=objective.ttft, tpot=objective.tpot))
         change = self.after.rate / self.before.rate
         if not 1 / STEADY <= change <= STEADY:
             found.append(
@@ -169,11 +166,6 @@ def judge_service_level(facts: ServiceLevel, threshold: Thresholds) -> Finding:
 def objective_of(loads: Iterable[Paced], threshold: Thresholds) -> Objective:
     """What several loads were held to on average: each has a calibration of its own."""
     return Objective.mean([Objective.of(threshold, load.before) for load in loads])
-
-
-def because(limits: Sequence[str]) -> str:
-    """Why a load says nothing, to be put behind a figure; empty when it does."""
-    return f"; {limits[0]}" if limits else ""
 
 
 def sound(probes: Sequence[Probe]) -> list[Probe]:

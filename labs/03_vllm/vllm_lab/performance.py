@@ -17,7 +17,7 @@ from graders.sampler import Scrape
 from graders.samples import Answer, Run
 from graders.sequential import until_decided
 from graders.stats import Outcome
-from vllm_lab.bench import FEWEST, SEEDS, Bench, refuse_broken
+from vllm_lab.bench import AGAIN, SEEDS, Bench, are_few, refuse_broken
 from vllm_lab.gpu import GpuSeen, gpu_seen
 from vllm_lab.loads import OUTPUT_TOKENS, Load
 from vllm_lab.objective_facts import LADDER, HighestLoad, Objective, Paced, Probe, ServiceLevel, decided
@@ -77,13 +77,13 @@ def _pair(check: Check, bench: Bench, progress: Progress, number: int, pair: int
     """
     count, window = int(check.threshold("throughput_streams")), check.threshold("throughput_seconds")
     order = ("baseline", "submission") if pair % 2 else ("submission", "baseline")
-    for again in ("", "b", "c"):
+    for again in AGAIN:
         runs = {}
         for side in order:
             say = within(progress, "throughput", f"pair {pair} of {pairs}, {side}, ")
             name = f"throughput-{number}-{pair}{again}"
             runs[side] = bench.run(side, name, arrivals.closed(count), say, ramp=0.5, window=window)
-        few = not runs["baseline"].incomplete and len(runs["baseline"].measured) < FEWEST
+        few = are_few(runs["baseline"])
         if not few and not any(run.client_limits() for run in runs.values()):
             break
         window *= 2 if few else 1
@@ -110,7 +110,7 @@ def _paced(bench: Bench, name: str, check: Check, factor: float, n: int, progres
 def _sound(bench: Bench, name: str, check: Check, factor: float, n: int, progress: Progress) -> list[Paced]:
     """The load, and once or twice again where it says nothing of the server: of all, the last one counts."""
     loads: list[Paced] = []
-    for again in ("", "b", "c"):
+    for again in AGAIN:
         loads.append(_paced(bench, name + again, check, factor, n, progress))
         if not Probe.of(loads[-1], check.threshold).limits:
             break
