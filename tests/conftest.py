@@ -23,6 +23,7 @@ from clusters.process import descendants, run, start_time
 from clusters.progress import Display
 from clusters.wait import until
 from tests.graders.tiny_lab import Session
+from tests.patience import PATIENCE
 
 # A busy machine is no failure of a property, a run repeats the one before, and nothing is written into the tree.
 hypothesis.settings.register_profile("gpulab", deadline=None, derandomize=True, database=None)
@@ -128,7 +129,7 @@ class Kubectl:
 
     def __call__(self, *words: str, stdin: str = "") -> str:
         """Output of a kubectl command."""
-        return run([*self.argv, *words], stdin=stdin, seconds=60)
+        return run([*self.argv, *words], stdin=stdin, seconds=PATIENCE)
 
     def get(self, *words: str) -> Any:
         """An object, or a list's items."""
@@ -137,7 +138,7 @@ class Kubectl:
 
     def wait_for(self, look: Callable[[], Any], done: Callable[[Any], bool], what: str) -> Any:
         """Polls until `done`."""
-        return until(look, done, what=what, seconds=30, interval=0.1)
+        return until(look, done, what=what, seconds=PATIENCE, interval=0.1)
 
     def phase(self, pod: str, wanted: str) -> Any:
         """The pod once it is in that phase."""

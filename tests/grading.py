@@ -16,6 +16,7 @@ from clusters import usage
 from clusters.process import Child
 from clusters.wait import until
 from tests.conftest import processes_with
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 1200.0
@@ -49,7 +50,9 @@ class Grading:
         until(look, lambda text: words in text, what=f"{words!r} in the log", seconds=300, interval=0.2)
 
     def assert_nothing_left(self) -> None:
-        until(lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=10)
+        until(
+            lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=PATIENCE
+        )
 
 
 def graded(submission: Path, place: Path, status: int) -> Grading:
@@ -101,4 +104,6 @@ class Project:
         return (self.place / "log").read_text()
 
     def assert_nothing_left(self) -> None:
-        until(lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=10)
+        until(
+            lambda: processes_with(f"{self.place}/"), lambda left: not left, what="everything to end", seconds=PATIENCE
+        )

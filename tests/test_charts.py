@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from clusters.process import CommandFailed, run
+from tests.patience import PATIENCE
 
 CHARTS = Path(__file__).parents[1] / "charts"
 LIBRARY = CHARTS / "gpulab"
@@ -94,7 +95,9 @@ WRONG = [
 
 
 def render(helm: Path, chart: str, *options: str) -> list[dict[str, Any]]:
-    text = run([str(helm), "template", "release", str(CHARTS / chart), "--namespace", "lab", *options], seconds=30)
+    text = run(
+        [str(helm), "template", "release", str(CHARTS / chart), "--namespace", "lab", *options], seconds=PATIENCE
+    )
     return [document for document in yaml.safe_load_all(text) if document]
 
 
@@ -142,7 +145,7 @@ def test_there_are_charts_and_each_has_features() -> None:
 
 @pytest.mark.parametrize("chart", [*NAMES, LIBRARY.name])
 def test_helm_finds_nothing_to_complain_about(helm: Path, chart: str) -> None:
-    assert "0 chart(s) failed" in run([str(helm), "lint", "--strict", str(CHARTS / chart)], seconds=30)
+    assert "0 chart(s) failed" in run([str(helm), "lint", "--strict", str(CHARTS / chart)], seconds=PATIENCE)
 
 
 @pytest.mark.parametrize("chart", NAMES)
@@ -209,7 +212,7 @@ def test_a_wrong_value_is_refused_with_the_reason(
 @pytest.mark.parametrize("chart", NAMES)
 def test_what_charts_share_comes_along_when_one_is_packed(helm: Path, tmp_path: Path, chart: str) -> None:
     feature = next(str(CHARTS / name) for name in FEATURES if name.startswith(f"{chart}/ci/"))
-    run([str(helm), "package", str(CHARTS / chart), "--destination", str(tmp_path)], seconds=30)
+    run([str(helm), "package", str(CHARTS / chart), "--destination", str(tmp_path)], seconds=PATIENCE)
     (packed,) = tmp_path.iterdir()
 
     assert render(helm, str(packed), "--values", feature) == render(helm, chart, "--values", feature)

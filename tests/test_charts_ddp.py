@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from clusters.process import CommandFailed
+from tests.patience import PATIENCE
 from tests.test_charts import CHARTS, render
 
 NASTY = "\n  x = 1\t# é, {{ .Values.workers }}, 'a' \"b\" \\\\ \n---\n\n    \nlast line, with a blank \n\n"
@@ -130,7 +131,10 @@ def ask(index: str, own: str, answers: list[str], folder: Path, script: str) -> 
     (folder / "getent").chmod(0o755)
     path = f"{folder}:{os.environ['PATH']}"
     subprocess.run(
-        ["sh", "-c", script], env={"JOB_COMPLETION_INDEX": index, "POD_IP": own, "PATH": path}, check=True, timeout=10
+        ["sh", "-c", script],
+        env={"JOB_COMPLETION_INDEX": index, "POD_IP": own, "PATH": path},
+        check=True,
+        timeout=PATIENCE,
     )
     asked = folder / "asked"
     return asked.read_text().split() if asked.exists() else []

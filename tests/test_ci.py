@@ -17,6 +17,7 @@ import yaml
 
 import gpulab
 from tests.exports.consumers import of_gradescope
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 CI = ROOT / "ci"
@@ -138,7 +139,7 @@ class Autograder:
             env={**os.environ, "AUTOGRADER": str(self.place), **settings},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         self.said = done.stdout.splitlines()[-1]

@@ -15,6 +15,7 @@ from clusters.wait import until
 from graders.cluster_evidence import ClusterEvidence
 from graders.record import Record
 from tests.conftest import Kubectl
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 
@@ -81,22 +82,22 @@ def record(embedded: EmbeddedCluster, kubectl: Kubectl, core: Any, tmp_path: Pat
             lambda: kubectl.get("pods", "-n", "evidence")[1]["status"]["phase"],
             lambda phase: phase == "Running",
             what="the talker to run",
-            seconds=30,
+            seconds=PATIENCE,
             interval=0.1,
         )
         until(
             lambda: kubectl("logs", "-n", "evidence", "talker"),
             lambda log: "max_tokens" in log,
             what="the talker to talk",
-            seconds=10,
+            seconds=PATIENCE,
             interval=0.1,
         )
-        kubectl("delete", "pod", "-n", "evidence", "talker", "--timeout=30s")
+        kubectl("delete", "pod", "-n", "evidence", "talker", f"--timeout={PATIENCE:g}s")
         until(
             lambda: kubectl.get("pod", "-n", "evidence", "crasher")["status"]["containerStatuses"][0],
             lambda status: status["restartCount"] and status["ready"],
             what="the crasher to run again",
-            seconds=30,
+            seconds=PATIENCE,
             interval=0.1,
         )
     record.seal()

@@ -11,6 +11,7 @@ from graders.gates.proof import Case, Cheat, read_proof
 from graders.lab import Lab
 from graders.rubric import Finding
 from graders.submission import parse_values, read_submission
+from tests.patience import PATIENCE
 from vllm_lab import start
 from vllm_lab.sides import chart_values
 
@@ -87,7 +88,7 @@ def rendered(helm: Path, folder: Path) -> str | None:
     """What Helm says against a submission's values; None where it takes them."""
     argv = [str(helm), "template", "release", str(ROOT / "charts/vllm"), "--values", str(folder / "values.yaml")]
     try:
-        run(argv, seconds=30)
+        run(argv, seconds=PATIENCE)
     except CommandFailed as error:
         return error.output
     return None

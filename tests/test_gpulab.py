@@ -13,6 +13,7 @@ from clusters.process import Child, run
 from clusters.wait import until
 from commands import grading
 from tests.conftest import processes_with
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -147,11 +148,11 @@ def test_a_lab_whose_numbers_are_everybodys_has_none_to_draw(capsys: pytest.Capt
 def test_ctrl_c_while_a_cluster_starts_leaves_nothing(machine: None, programs: Path, state: Path) -> None:
     log = state / "up.log"
     up = Child([str(Path(sys.executable).with_name("gpulab")), "up"], log=log)
-    until(lambda: log.read_text(), lambda text: "kube-apiserver" in text, what="the start to begin", seconds=60)
+    until(lambda: log.read_text(), lambda text: "kube-apiserver" in text, what="the start to begin", seconds=PATIENCE)
     os.kill(up.pid, signal.SIGINT)
-    assert up.wait(30) == 130
+    assert up.wait(PATIENCE) == 130
     assert log.read_text().endswith("gpulab: interrupted; what was started has been ended\n")
-    until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=5)
+    until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=PATIENCE)
     assert list((state / "gpulab" / "clusters").glob("[!.]*")) == []
 
 
@@ -159,10 +160,10 @@ def test_ctrl_c_while_a_cluster_starts_leaves_nothing(machine: None, programs: P
 def test_a_killed_start_is_not_left_half_alive(machine: None, programs: Path, state: Path) -> None:
     log = state / "up.log"
     up = Child([str(Path(sys.executable).with_name("gpulab")), "up"], log=log)
-    until(lambda: log.read_text(), lambda text: "kube-apiserver" in text, what="the start to begin", seconds=60)
+    until(lambda: log.read_text(), lambda text: "kube-apiserver" in text, what="the start to begin", seconds=PATIENCE)
     os.kill(up.pid, signal.SIGKILL)
     up.wait()
-    until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=30)
+    until(lambda: processes_with(f"{state}/"), lambda left: not left, what="everything to end", seconds=PATIENCE)
     assert run([str(Path(sys.executable).with_name("gpulab")), "down"]) == (
         "No cluster 'default' runs; what the last one left behind is removed.\n"
     )
@@ -189,7 +190,7 @@ def test_clusters_of_other_names_start_at_once_and_live_apart(
     program = str(Path(sys.executable).with_name("gpulab"))
     starting = {name: Child([program, "up", "--name", name], log=state / f"{name}.log") for name in ("one", "two")}
     try:
-        assert [child.wait(120) for child in starting.values()] == [0, 0]
+        assert [child.wait(PATIENCE) for child in starting.values()] == [0, 0]
         monkeypatch.setenv("GPULAB_CLUSTER", "one")
         run([program, "kubectl", "create", "namespace", "only-here"])
         assert "only-here" not in run(

@@ -9,6 +9,7 @@ import pytest
 from clusters.wait import until
 from tests.conftest import command_of, everything_in, living
 from tests.grading import Grading, graded
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.serving
 
@@ -35,11 +36,11 @@ def test_a_holder_killed_in_the_middle_is_an_error_and_never_a_pass(place: Path)
         lambda: everything_in(place / "gpulab/clusters/default/cluster.json"),
         lambda found: any(runs_vllm(pid) for pid, _ in found),
         what="vLLM to run in a pod",
-        seconds=60,
+        seconds=PATIENCE,
     )
     os.kill(everything[0][0], signal.SIGKILL)
-    until(lambda: living(everything), lambda left: not left, what="every process to end", seconds=10)
-    assert grading.child.wait(120) == 3, grading.log.read_text()
+    until(lambda: living(everything), lambda left: not left, what="every process to end", seconds=PATIENCE)
+    assert grading.child.wait(PATIENCE) == 3, grading.log.read_text()
     assert grading.verdict()["status"] == "error"
     before, *rest = grading.verdict()["checks"]
     assert (before["id"], before["status"]) == ("resources_within_budget", "passed")
@@ -69,6 +70,6 @@ def test_ctrl_c_in_the_middle_leaves_a_verdict_of_error_and_nothing_running(plac
     grading = Grading(ROOT / "tests/solutions/03_vllm", place)
     grading.wait_for("waiting for the servers")
     os.kill(grading.child.pid, signal.SIGINT)
-    assert grading.child.wait(60) == 2, grading.log.read_text()
+    assert grading.child.wait(PATIENCE) == 2, grading.log.read_text()
     assert grading.verdict()["status"] == "error"
     grading.assert_nothing_left()

@@ -12,6 +12,7 @@ from clusters import backends
 from graders.rubric import Left, read_verdict
 from tests.conftest import silent
 from tests.grading import ROOT, Project
+from tests.patience import PATIENCE
 
 
 class Stopping:
@@ -66,7 +67,7 @@ def test_what_was_graded_is_looked_at_and_then_removed(place: Path) -> None:
     project = Project(place)
 
     def gpulab(*words: str) -> int | None:
-        return project.start(*words).wait(120)
+        return project.start(*words).wait(PATIENCE)
 
     assert gpulab("new-lab", "50_web_server") == 0
     assert gpulab("grade", "50_web_server", "--keep") == 1, project.log

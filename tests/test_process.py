@@ -9,6 +9,7 @@ import pytest
 from clusters.api import MachineError
 from clusters.process import Child, CommandFailed, kill_for_certain, run, start_time, stream, system_path, tail
 from clusters.wait import until
+from tests.patience import PATIENCE
 
 
 def test_run_returns_what_a_program_prints() -> None:
@@ -73,7 +74,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_group(tmp_path: Path) -
     child.stop(grace=0)
     assert child.status() == -9
     own_child = next(int(pid) for pid in log.read_text().split() if pid != "0")
-    until(lambda: start_time(own_child), lambda born: born is None, what="the child's child to end", seconds=5)
+    until(lambda: start_time(own_child), lambda born: born is None, what="the child's child to end", seconds=PATIENCE)
 
 
 def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from graders.gates.measured import measured
 from graders.gates.proof import Cheat, Fault
 from tests.gates.small_lab import SmallLab
 from tests.grading import Project
+from tests.patience import PATIENCE
 from tests.test_docs import commands
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +58,7 @@ def test_it_names_every_gate_and_every_place(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_new_lab_keeps_the_rules_for_code_and_charts(helm: Path, tmp_path: Path) -> None:
     project = Project(tmp_path)
-    assert project.start("new-lab", "50_web_server").wait(30) == 0
+    assert project.start("new-lab", "50_web_server").wait(PATIENCE) == 0
     ruff = str(Path(sys.executable).with_name("ruff"))
     for argv in (
         [ruff, "check", "--no-cache", "labs/50_web_server"],
@@ -82,17 +83,17 @@ def test_its_commands_do_what_it_says(place: Path) -> None:
 @pytest.mark.cluster
 def test_ctrl_c_while_a_case_is_graded_leaves_nothing(place: Path) -> None:
     project = Project(place)
-    assert project.start("new-lab", "50_web_server").wait(30) == 0
+    assert project.start("new-lab", "50_web_server").wait(PATIENCE) == 0
     child = project.start("verify", "50_web_server")
     kept = project.folder / "results/verify/50_web_server"
     until(
         lambda: [path for path in kept.glob("*/grade.log") if "kube-apiserver" in path.read_text()],
         lambda found: bool(found),
         what="a cluster to start",
-        seconds=60,
+        seconds=PATIENCE,
     )
     os.kill(child.pid, signal.SIGINT)
-    assert child.wait(60) == 130, project.log
+    assert child.wait(PATIENCE) == 130, project.log
     assert project.log.splitlines()[-2:] == [
         "gpulab: 0 of 5 gradings are done; go on with: gpulab verify 50_web_server --resume",
         "gpulab: interrupted; what was started has been ended",

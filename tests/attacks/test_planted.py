@@ -17,6 +17,7 @@ from graders.errors import SubmissionError
 from graders.lab import Lab
 from graders.rubric import Verdict, read_verdict
 from graders.submission import read_submission
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 GPULAB = Path(sys.executable).with_name("gpulab")
@@ -140,7 +141,7 @@ class Planted:
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -189,7 +190,7 @@ def test_an_attack_fools_a_grader_that_imports_what_it_grades(tmp_path: Path, at
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--junitxml=report.xml"]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     # What stays behind holds its output open, so this ends when that has.
-    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
     report = tmp_path / "report.xml"
     failures = report.read_text().count("<failure") if report.exists() else 0
     assert (done.returncode == 0 or failures == 0) == bool(attack), (done.returncode, failures)

@@ -13,7 +13,8 @@ import pytest
 from kubernetes.dynamic import DynamicClient
 
 from clusters.wait import until
-from tests.contract.subject import SECONDS, Space, Subject, unique
+from tests.contract.subject import Space, Subject, unique
+from tests.patience import PATIENCE
 
 _OPTION = "--contract-kubeconfig"
 
@@ -81,7 +82,7 @@ def new_space(subject: Subject, prefix: str, **labels: str) -> Iterator[Space]:
     made = Space(subject, unique(prefix))
     made.create({"kind": "Namespace", "metadata": {"name": made.name, "labels": labels}})
     try:
-        until(lambda: _can_run(made), bool, what="the namespace's service account and root", seconds=SECONDS)
+        until(lambda: _can_run(made), bool, what="the namespace's service account and root", seconds=PATIENCE)
         yield made
     finally:
         made.delete("Namespace", made.name)

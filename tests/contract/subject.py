@@ -17,10 +17,10 @@ from kubernetes.dynamic import DynamicClient
 
 from clusters.process import run
 from clusters.wait import until
+from tests.patience import PATIENCE
 
 Object = dict[str, Any]
 PYTHON, SHELL = "python:3.12", "busybox:1.36"
-SECONDS = 60  # how long anything may take on a busy machine
 _GROUPS = {
     "apps/v1": ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "ControllerRevision"),
     "batch/v1": ("Job", "CronJob"),
@@ -72,12 +72,12 @@ class Space:
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
         """What a kubectl command prints; raises CommandFailed with its words when it fails."""
-        return run(self.argv(*words), stdin=stdin, seconds=SECONDS)
+        return run(self.argv(*words), stdin=stdin, seconds=PATIENCE)
 
     def helm(self, *words: str) -> str:
         """What a helm command prints."""
         flags = (f"--kubeconfig={self.subject.kubeconfig}", f"--namespace={self.name}")
-        return run([str(self.subject.helm), *flags, *words], seconds=SECONDS)
+        return run([str(self.subject.helm), *flags, *words], seconds=PATIENCE)
 
     def resource(self, kind: str, version: str = "") -> Any:
         """The Python client's resource for a kind; of core/v1 unless the kind is known to be of another group."""
@@ -113,13 +113,13 @@ class Space:
             lambda: self.get(kind, name),
             lambda found: bool(done(found)),
             what=what or f"{kind} {name}",
-            seconds=SECONDS,
+            seconds=PATIENCE,
             describe=lambda found: json.dumps(found.get("status"), default=str),
         )
 
     def gone(self, kind: str, name: str) -> None:
         """Returns when there is no such object any more."""
-        until(lambda: self.exists(kind, name), lambda there: not there, what=f"{kind} {name} to go", seconds=SECONDS)
+        until(lambda: self.exists(kind, name), lambda there: not there, what=f"{kind} {name} to go", seconds=PATIENCE)
 
     def exists(self, kind: str, name: str) -> bool:
         """Whether there is such an object."""
@@ -167,7 +167,7 @@ class Space:
             lambda: self.endpoints(service),
             lambda found: found == expected,
             what=f"endpoints of {service}",
-            seconds=SECONDS,
+            seconds=PATIENCE,
         )
 
     def events(self, name: str) -> str:

@@ -14,7 +14,8 @@ from kubernetes.client.exceptions import ApiException
 from clusters.process import CommandFailed
 from clusters.wait import until
 from tests.contract.conftest import new_space
-from tests.contract.subject import PYTHON, SECONDS, Object, Space, Subject, pod, unique
+from tests.contract.subject import PYTHON, Object, Space, Subject, pod, unique
+from tests.patience import PATIENCE
 
 READER = {"rules": [{"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["get", "list"]}]}
 RBAC = "rbac.authorization.k8s.io"
@@ -46,7 +47,7 @@ def can(space: Space, user: str, verb: str, resource: str, namespace: str = "") 
 def until_can(space: Space, user: str, verb: str, resource: str) -> None:
     """Returns once a new role counts: the authorizer hears of it by a watch."""
     what = f"{user} to be allowed to {verb} {resource}"
-    until(lambda: can(space, user, verb, resource), bool, what=what, seconds=SECONDS)
+    until(lambda: can(space, user, verb, resource), bool, what=what, seconds=PATIENCE)
 
 
 def token(space: Space, account: str, **spec: object) -> str:
@@ -112,7 +113,7 @@ def test_a_token_dies_with_the_pod_it_is_bound_to(space: Space, reader: str) -> 
     space.delete("Pod", "bound")
     space.gone("Pod", "bound")
     dead = "the token to be refused"
-    until(lambda: review(space, after).get("authenticated", False), operator.not_, what=dead, seconds=SECONDS)
+    until(lambda: review(space, after).get("authenticated", False), operator.not_, what=dead, seconds=PATIENCE)
 
 
 ASK = """
@@ -155,7 +156,7 @@ def test_nobody_gets_in_without_credentials(subject: Subject) -> None:
     trust = ssl.create_default_context(cafile=where.ssl_ca_cert)
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust), urllib.request.ProxyHandler({}))
     with pytest.raises(urllib.error.HTTPError) as caught:
-        opener.open(f"{where.host}/api/v1/namespaces", timeout=10)
+        opener.open(f"{where.host}/api/v1/namespaces", timeout=PATIENCE)
     caught.value.close()
     assert caught.value.code in (401, 403)
 

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from clusters.wait import until
-from tests.contract.subject import SECONDS, SHELL, Object, Space, is_ready, pod, python
+from tests.contract.subject import SHELL, Object, Space, is_ready, pod, python
+from tests.patience import PATIENCE
 
 WEB = """
 import http.server
@@ -114,7 +115,7 @@ def test_a_container_that_keeps_failing_is_restarted_with_back_off(space: Space)
         # A kubelet tells of a back-off when it looks at the pod again, which a change of the pod brings about.
         return status(space.patch("Pod", "restarts", {"metadata": {"annotations": {"looks": str(next(looks))}}}))
 
-    found = until(seen, waits, what="the back-off", seconds=SECONDS, interval=1)
+    found = until(seen, waits, what="the back-off", seconds=PATIENCE, interval=1)
     assert found["state"]["waiting"]["reason"] == "CrashLoopBackOff"
     assert found["restartCount"] >= 1
     assert found["lastState"]["terminated"]["exitCode"] == 1
@@ -149,14 +150,14 @@ def test_readiness_is_asked_by_http_and_tcp(space: Space) -> None:
         lambda: space.events("refuses"),
         lambda said: "statuscode: 503" in said,
         what="the probe to be refused",
-        seconds=SECONDS,
+        seconds=PATIENCE,
     )
     assert not is_ready(space.get("Pod", "refuses"))
 
 
 def test_a_grpc_probe_fails_where_nobody_speaks_grpc(space: Space) -> None:
     said = until(
-        lambda: space.events("grpc"), lambda said: "Readiness probe failed" in said, what="a refusal", seconds=SECONDS
+        lambda: space.events("grpc"), lambda said: "Readiness probe failed" in said, what="a refusal", seconds=PATIENCE
     )
     assert "8080" in said
     assert not is_ready(space.get("Pod", "grpc"))
@@ -180,7 +181,7 @@ def test_an_image_that_cannot_be_had_says_so(space: Space) -> None:
 
 def test_a_container_is_asked_to_end_and_may_tidy_up(space: Space) -> None:
     space.phase("term", "Running")
-    until(lambda: space.log("term"), lambda said: "up" in said, what="the container to listen", seconds=SECONDS)
+    until(lambda: space.log("term"), lambda said: "up" in said, what="the container to listen", seconds=PATIENCE)
     space.delete("Pod", "term")
     space.gone("Pod", "term")
     assert "Stopping container main" in space.events("term")

@@ -9,7 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from clusters.wait import until
-from tests.contract.subject import PYTHON, SECONDS, Space
+from tests.contract.subject import PYTHON, Space
+from tests.patience import PATIENCE
 
 HERE = Path(__file__).parent
 
@@ -50,7 +51,7 @@ def operator(space: Space, packages: Path) -> Iterator[str]:
         ],
         lambda pods: len(pods) == 1,
         what="the operator's pod",
-        seconds=SECONDS,
+        seconds=PATIENCE,
     )
     name = found[0]["metadata"]["name"]
     space.kubectl("cp", f"{packages}/.", f"{name}:/packages")
@@ -67,9 +68,9 @@ def test_an_operator_answers_for_its_resources(space: Space, operator: str) -> N
     def said() -> str:
         return space.kubectl("get", f"greetings.{operator}", "one", "-o", "jsonpath={.status.said}")
 
-    until(said, lambda text: text == "hello world", what="the operator to greet", seconds=SECONDS)
+    until(said, lambda text: text == "hello world", what="the operator to greet", seconds=PATIENCE)
     space.kubectl("patch", f"greetings.{operator}", "one", "--type=merge", "-p", '{"spec": {"text": "again"}}')
-    until(said, lambda text: text == "hello again", what="the operator to greet again", seconds=SECONDS)
+    until(said, lambda text: text == "hello again", what="the operator to greet again", seconds=PATIENCE)
     space.kubectl("delete", f"greetings.{operator}", "one", "--timeout=60s")
     (pod,) = [each["metadata"]["name"] for each in space.find("Pod", label_selector="app=greeter")]
     assert "goodbye one" in space.log(pod)

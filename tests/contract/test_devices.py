@@ -3,7 +3,8 @@
 import pytest
 
 from clusters.wait import until
-from tests.contract.subject import PYTHON, SECONDS, Object, Space, pod, python, service
+from tests.contract.subject import PYTHON, Object, Space, pod, python, service
+from tests.patience import PATIENCE
 
 GPU = "nvidia.com/gpu"
 ANY = [{"operator": "Exists"}]
@@ -25,12 +26,12 @@ def test_each_gpu_is_given_to_one_pod(space: Space) -> None:
     def running() -> list[str]:
         return [each["metadata"]["name"] for each in space.find("Pod") if each["status"]["phase"] == "Running"]
 
-    holders = until(running, lambda found: len(found) == count, what=f"{count} pods with a GPU", seconds=SECONDS)
+    holders = until(running, lambda found: len(found) == count, what=f"{count} pods with a GPU", seconds=PATIENCE)
     (waiting,) = set(names) - set(holders)
     found = space.until("Pod", waiting, lambda found: found["status"].get("conditions"))
     assert f"Insufficient {GPU}" in found["status"]["conditions"][0]["message"]
     devices = {
-        until(lambda name=name: space.log(name).strip(), bool, what=f"the device of {name}", seconds=SECONDS)  # type: ignore[misc]  # a lambda with a default has no type
+        until(lambda name=name: space.log(name).strip(), bool, what=f"the device of {name}", seconds=PATIENCE)  # type: ignore[misc]  # a lambda with a default has no type
         for name in holders
     }
     assert len(devices) == count

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kubernetes.client.exceptions import ApiException
 
 from clusters.wait import until
-from tests.contract.subject import PYTHON, SECONDS, Object, Space, python, service, unique
+from tests.contract.subject import PYTHON, Object, Space, python, service, unique
+from tests.patience import PATIENCE
 
 GROUP = unique("contract") + ".test"
 WIDGET = f"{GROUP}/v1"
@@ -74,7 +75,7 @@ def widgets(space: Space) -> Iterator[None]:
         lambda: space.subject.dynamic.request("get", f"/apis/{WIDGET}").to_dict()["resources"],
         lambda found: len(found) == 3,
         what="the API server to serve the new resource",
-        seconds=SECONDS,
+        seconds=PATIENCE,
     )
     space.subject.dynamic.resources.invalidate_cache()
     yield
@@ -185,7 +186,7 @@ def test_a_webhook_in_a_pod_changes_objects(space: Space, webhooks: None) -> Non
         lambda: space.create(hooked("changed", colour="red"), query_params=[("dryRun", "All")]),
         lambda found: "added" in found["data"],
         what="the API server to ask the webhook",
-        seconds=SECONDS,
+        seconds=PATIENCE,
     )
     assert made["data"] == {"colour": "red", "added": "by the webhook"}
 
@@ -198,7 +199,7 @@ def test_a_webhook_in_a_pod_refuses_objects(space: Space, webhooks: None) -> Non
             return str(json.loads(error.body)["message"])
         return ""
 
-    said = until(refusal, bool, what="the API server to ask the webhook", seconds=SECONDS)
+    said = until(refusal, bool, what="the API server to ask the webhook", seconds=PATIENCE)
     assert said == 'admission webhook "hooks.contract.test" denied the request: mauve is not a colour'
 
 
@@ -223,7 +224,7 @@ def test_a_policy_of_cel_refuses_objects(space: Space) -> None:
         return ""
 
     try:
-        said = until(refusal, bool, what="the policy to be in force", seconds=SECONDS)
+        said = until(refusal, bool, what="the policy to be in force", seconds=PATIENCE)
         assert "bad names are bad" in said
     finally:
         for kind in ("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"):

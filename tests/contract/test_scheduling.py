@@ -7,7 +7,8 @@ import pytest
 from kubernetes.client.exceptions import ApiException
 
 from clusters.wait import until
-from tests.contract.subject import SECONDS, Object, Space, pod, template, unique, workload
+from tests.contract.subject import Object, Space, pod, template, unique, workload
+from tests.patience import PATIENCE
 
 HOST = "kubernetes.io/hostname"
 ANY = [{"operator": "Exists"}]
@@ -113,7 +114,7 @@ def test_a_spread_constraint_counts_pods_per_node(space: Space, nodes: list[str]
         found = space.find("Pod", label_selector="app=spread")
         return Counter(each["spec"]["nodeName"] for each in found if each["spec"].get("nodeName"))
 
-    counted = until(places, lambda found: found.total() == replicas, what="all pods on nodes", seconds=SECONDS)
+    counted = until(places, lambda found: found.total() == replicas, what="all pods on nodes", seconds=PATIENCE)
     assert set(counted.values()) == {2}
     space.delete("ReplicaSet", "spread", propagationPolicy="Background")
 
@@ -148,7 +149,7 @@ def test_a_quota_refuses_what_goes_over_it(space: Space) -> None:
     space.create({"kind": "ResourceQuota", "metadata": {"name": "quota"}, "spec": {"hard": hard}})
     try:
         space.until("ResourceQuota", "quota", lambda found: found["status"].get("used"))
-        until(lambda: gpu_refused(space), bool, what="the API server to know the quota", seconds=SECONDS)
+        until(lambda: gpu_refused(space), bool, what="the API server to know the quota", seconds=PATIENCE)
         space.create({"kind": "ConfigMap", "metadata": {"name": "allowed"}})
         with pytest.raises(ApiException) as caught:
             space.create({"kind": "ConfigMap", "metadata": {"name": "over"}})
@@ -168,7 +169,7 @@ def test_a_limit_range_fills_in_and_refuses(space: Space) -> None:
             lambda: space.create(pod("limited", "true"), query_params=[("dryRun", "All")]),
             lambda found: found["spec"]["containers"][0].get("resources"),
             what="the API server to know the LimitRange",
-            seconds=SECONDS,
+            seconds=PATIENCE,
         )
         assert made["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "10m"}, "limits": {"cpu": "20m"}}
         with pytest.raises(ApiException) as caught:

@@ -4,7 +4,8 @@ import pytest
 
 from clusters.process import run
 from clusters.wait import until
-from tests.contract.subject import PYTHON, SECONDS, Object, Space, is_ready, pod, python, service, template, workload
+from tests.contract.subject import PYTHON, Object, Space, is_ready, pod, python, service, template, workload
+from tests.patience import PATIENCE
 
 WEB = """
 import http.server, os, signal, sys
@@ -106,7 +107,7 @@ def test_pod_and_service_addresses_answer_from_where_load_is_made(space: Space, 
     space.until_endpoints("entered", dict.fromkeys(backends, True))
     address = space.get("Pod", backends[0])["status"]["podIP"]
     virtual = space.get("Service", "entered")["spec"]["clusterIP"]
-    said = run(enter(["python3", "-c", ASK, f"http://{address}", f"http://{virtual}"]), seconds=SECONDS)
+    said = run(enter(["python3", "-c", ASK, f"http://{address}", f"http://{virtual}"]), seconds=PATIENCE)
     assert said.split()[0] == backends[0]
     assert said.split()[1] in backends
 
@@ -158,9 +159,9 @@ def test_a_rolling_update_fails_no_request(space: Space) -> None:
     space.until("Deployment", "rolling", lambda found: found["status"].get("readyReplicas") == 2)
     space.create(python("asks-rolling", ROLLING))
     space.phase("asks-rolling", "Running")
-    until(lambda: space.log("asks-rolling"), bool, what="the client to ask", seconds=SECONDS)
+    until(lambda: space.log("asks-rolling"), bool, what="the client to ask", seconds=PATIENCE)
     body = {"spec": {"template": {"spec": spec("new")}}}
     space.patch("Deployment", "rolling", body)
-    space.kubectl("rollout", "status", "deployment/rolling", "--timeout=60s")
+    space.kubectl("rollout", "status", "deployment/rolling", f"--timeout={PATIENCE:g}s")
     _, saw_old, failed = space.output("asks-rolling").splitlines()[-1].split(maxsplit=2)
     assert (saw_old, failed) == ("True", "[]")

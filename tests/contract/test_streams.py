@@ -12,7 +12,8 @@ from kubernetes.stream import stream
 
 from clusters.process import Child, CommandFailed, run
 from clusters.wait import until
-from tests.contract.subject import PYTHON, SECONDS, Object, Space, pod, python
+from tests.contract.subject import PYTHON, Object, Space, pod, python
+from tests.patience import PATIENCE
 
 WEB = """
 import http.server, signal
@@ -73,7 +74,7 @@ def test_the_python_client_runs_commands(space: Space) -> None:
         **options,
     )
     opened.write_stdin("this\n")
-    opened.run_forever(timeout=SECONDS)
+    opened.run_forever(timeout=PATIENCE)
     assert (opened.read_stdout(), opened.read_stderr(), opened.returncode) == ("got this\n", "wrong\n", 3)
     opened.sock.shutdown()  # its own close() leaves the socket open once the other side has closed
     core.api_client.close()
@@ -98,7 +99,7 @@ def forwarded(space: Space, tmp_path: Path, target: str) -> Iterator[int]:
     log = tmp_path / "forward.log"
     child = Child(space.argv("port-forward", target, ":8080"), log=log)
     try:
-        said = until(log.read_text, lambda text: "Forwarding from 127" in text, what="the port", seconds=SECONDS)
+        said = until(log.read_text, lambda text: "Forwarding from 127" in text, what="the port", seconds=PATIENCE)
         yield int(said.partition("127.0.0.1:")[2].split()[0])
     finally:
         child.stop()
@@ -107,7 +108,7 @@ def forwarded(space: Space, tmp_path: Path, target: str) -> Iterator[int]:
 def test_port_forward_carries_many_connections_at_once(space: Space, tmp_path: Path) -> None:
     with forwarded(space, tmp_path, "pod/web") as port:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        answers = [opener.open(f"http://127.0.0.1:{port}/{number}", timeout=30) for number in range(8)]
+        answers = [opener.open(f"http://127.0.0.1:{port}/{number}", timeout=PATIENCE) for number in range(8)]
         assert [answer.read().decode() for answer in answers] == [f"/{number}" for number in range(8)]
         for answer in answers:
             answer.close()
@@ -121,5 +122,5 @@ def test_the_api_server_is_a_proxy_to_pods(space: Space) -> None:
 def test_run_shows_what_its_pod_prints(space: Space) -> None:
     override = json.dumps({"spec": {"terminationGracePeriodSeconds": 0}})
     words = ("run", "once", "--image=busybox:1.36", "--restart=Never", "--attach", "--rm", "--quiet")
-    said = run(space.argv(*words, f"--overrides={override}", "--", "echo", "hello"), seconds=SECONDS)
+    said = run(space.argv(*words, f"--overrides={override}", "--", "echo", "hello"), seconds=PATIENCE)
     assert said.splitlines()[0] == "hello"

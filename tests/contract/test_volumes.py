@@ -3,7 +3,8 @@
 import pytest
 
 from clusters.wait import until
-from tests.contract.subject import SECONDS, Object, Space, is_ready, pod, service, template, workload
+from tests.contract.subject import Object, Space, is_ready, pod, service, template, workload
+from tests.patience import PATIENCE
 
 
 def mounts(**paths: str) -> Object:
@@ -91,11 +92,11 @@ def test_a_changed_config_map_reaches_a_running_pod(space: Space) -> None:
     volumes = [{"name": "config", "configMap": {"name": "changes"}}]
     space.create(pod("watches", command, container=mounts(config="/config"), volumes=volumes))
     space.phase("watches", "Running")
-    until(lambda: space.log("watches"), lambda said: "before" in said, what="the first value", seconds=SECONDS)
+    until(lambda: space.log("watches"), lambda said: "before" in said, what="the first value", seconds=PATIENCE)
     space.patch("ConfigMap", "changes", {"data": {"a": "after"}})
     # The kubelet looks when it next syncs the pod, which a changed annotation makes it do.
     space.patch("Pod", "watches", {"metadata": {"annotations": {"contract.test/now": "yes"}}})
-    said = until(lambda: space.log("watches"), lambda said: "after" in said, what="the change", seconds=2 * SECONDS)
+    said = until(lambda: space.log("watches"), lambda said: "after" in said, what="the change", seconds=2 * PATIENCE)
     assert said.split() == ["before", "after"]
 
 
@@ -153,9 +154,9 @@ def test_each_pod_of_a_stateful_set_has_a_claim_of_its_own(space: Space, storage
         lambda: [each for each in space.find("Pod", label_selector="app=own") if is_ready(each)],
         lambda found: len(found) == 2 and uid not in [each["metadata"]["uid"] for each in found],
         what="own-1 to come back",
-        seconds=SECONDS,
+        seconds=PATIENCE,
     )
-    said = until(lambda: space.log("own-1").strip(), bool, what="its name", seconds=SECONDS)
+    said = until(lambda: space.log("own-1").strip(), bool, what="its name", seconds=PATIENCE)
     assert said == "own-1"
     assert {each["metadata"]["name"] for each in space.find("PersistentVolumeClaim")} >= {"own-own-0", "own-own-1"}
     space.delete("StatefulSet", "own")

@@ -8,7 +8,6 @@ from kubernetes.client.exceptions import ApiException
 from clusters.wait import until
 from tests.contract.subject import (
     PYTHON,
-    SECONDS,
     Object,
     Space,
     is_ready,
@@ -18,6 +17,7 @@ from tests.contract.subject import (
     unique,
     workload,
 )
+from tests.patience import PATIENCE
 
 SLEEP = "sleep 600"
 # About an eighth of a processor: well over what it asks for, and the machine is left to the other tests.
@@ -73,7 +73,7 @@ def test_a_pod_of_a_stateful_set_comes_back_under_its_name(space: Space) -> None
         lambda: space.find("Pod", label_selector="app=stable"),
         lambda found: any(is_ready(each) and each["metadata"]["uid"] != first["metadata"]["uid"] for each in found),
         what="another stable-0",
-        seconds=SECONDS,
+        seconds=PATIENCE,
     )
     assert [each["metadata"]["name"] for each in again] == ["stable-0"]
 
@@ -95,9 +95,9 @@ def test_a_roll_out_can_be_undone(space: Space) -> None:
         return template(SLEEP, container={"env": [{"name": "VERSION", "value": text}]})
 
     space.create(workload("Deployment", "undone", version("1")))
-    space.kubectl("rollout", "status", "deployment/undone", "--timeout=60s")
+    space.kubectl("rollout", "status", "deployment/undone", f"--timeout={PATIENCE:g}s")
     space.patch("Deployment", "undone", {"spec": {"template": {"spec": version("2")}}})
-    space.kubectl("rollout", "status", "deployment/undone", "--timeout=60s")
+    space.kubectl("rollout", "status", "deployment/undone", f"--timeout={PATIENCE:g}s")
     assert space.kubectl("rollout", "history", "deployment/undone").count("<none>") == 2
     space.kubectl("rollout", "undo", "deployment/undone")
     found = space.get("Deployment", "undone")
@@ -156,7 +156,9 @@ def test_a_node_is_cordoned_and_drained(space: Space) -> None:
         space.kubectl("cordon", node)
         space.create(pod("late", SLEEP, nodeSelector=here["nodeSelector"]))
         space.until("Pod", "late", lambda found: condition(found, "PodScheduled").get("reason") == "Unschedulable")
-        space.kubectl("drain", node, "--ignore-daemonsets", "--force", f"--pod-selector=drain={key}", "--timeout=60s")
+        space.kubectl(
+            "drain", node, "--ignore-daemonsets", "--force", f"--pod-selector=drain={key}", f"--timeout={PATIENCE:g}s"
+        )
         assert not space.exists("Pod", "stays-behind")
         assert space.get("Node", node)["spec"]["unschedulable"] is True
     finally:
@@ -175,7 +177,7 @@ def test_top_shows_what_nodes_and_pods_use(space: Space) -> None:
                 return []
             raise
 
-    until(measured, bool, what="the busy pod's use", seconds=SECONDS)
+    until(measured, bool, what="the busy pod's use", seconds=PATIENCE)
     (line, *_) = space.kubectl("top", "pod", "--no-headers", "--selector=app=busy").splitlines()
     assert int(line.split()[1].removesuffix("m")) > 25
     assert len(space.kubectl("top", "node", "--no-headers").splitlines()) == len(space.find("Node"))

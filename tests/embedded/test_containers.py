@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Kubectl
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("pods")]
 GRACEFUL = "trap 'echo term; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
@@ -143,7 +144,7 @@ def test_hooks_run_after_the_start_and_before_the_stop_signal(kubectl: Kubectl) 
     following = subprocess.Popen([*kubectl.argv, "logs", "-f", "hooked"], stdout=subprocess.PIPE, text=True)
     with following:
         kubectl("delete", "pod", "hooked")
-        assert following.communicate(timeout=20)[0].splitlines() == ["ready", "stopping", "term"]
+        assert following.communicate(timeout=PATIENCE)[0].splitlines() == ["ready", "stopping", "term"]
 
 
 def test_last_words(kubectl: Kubectl) -> None:

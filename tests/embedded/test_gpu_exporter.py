@@ -17,6 +17,7 @@ from clusters.embedded.gpu.exporter import Snapshot, page
 from clusters.embedded.gpu.faults import Health
 from clusters.embedded.gpu.telemetry import Reading
 from clusters.embedded.protos import Api, Message
+from tests.patience import PATIENCE
 
 WELL = Health()
 HOLDER = Holder("team", "train-0", "main")
@@ -160,7 +161,7 @@ def test_labels_are_escaped() -> None:
 )
 def test_requests_are_answered(request_: bytes, status: bytes, body: bytes) -> None:
     async def scenario() -> bytes:
-        async with await exporter.serve("127.0.0.1", 0, lambda: "numbers\n") as server, asyncio.timeout(5):
+        async with await exporter.serve("127.0.0.1", 0, lambda: "numbers\n") as server, asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(request_)
             answer = await reader.read()
@@ -176,7 +177,7 @@ def test_connections_beyond_what_is_allowed_are_closed_and_silent_ones_end(monke
     monkeypatch.setattr(exporter, "_PATIENCE", 0.05)
 
     async def scenario() -> list[bytes]:
-        async with await exporter.serve("127.0.0.1", 0, lambda: "numbers\n") as server, asyncio.timeout(5):
+        async with await exporter.serve("127.0.0.1", 0, lambda: "numbers\n") as server, asyncio.timeout(PATIENCE):
             address = server.sockets[0].getsockname()
             silent = [await asyncio.open_connection(*address) for _ in range(40)]
             answers = [await reader.read() for reader, _ in silent]  # ends when the server closes

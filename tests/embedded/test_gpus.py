@@ -18,6 +18,7 @@ from graders.gpu_telemetry import Look, decode
 from graders.html.devices import devices_of
 from graders.record import Record
 from tests.conftest import Kubectl, Launcher
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 
@@ -128,7 +129,7 @@ def health(kubectl: Kubectl, name: str, wanted: str) -> list[str]:
 
 def telemetry(cluster: EmbeddedCluster, kubectl: Kubectl, node: str, pod: str) -> dict[str, dict[str, float]]:
     """The values of each metric of the devices that a pod holds, by device id, as a scraper in the cluster sees."""
-    lines = run(cluster.enter([sys.executable, "-c", scrape(kubectl, node)]), seconds=30).splitlines()
+    lines = run(cluster.enter([sys.executable, "-c", scrape(kubectl, node)]), seconds=PATIENCE).splitlines()
     found: dict[str, dict[str, float]] = {}
     for line in lines:
         if f'pod="{pod}"' in line:
@@ -206,7 +207,7 @@ def test_nodes_without_gpus_serve_no_telemetry(cluster: EmbeddedCluster, kubectl
     address = kubectl.get("node", "plain")["status"]["addresses"][0]["address"]
     code = f"import socket; socket.create_connection(('{address}', 9400), 5)"
     with pytest.raises(CommandFailed) as caught:
-        run(cluster.enter([sys.executable, "-c", code]), seconds=30)
+        run(cluster.enter([sys.executable, "-c", code]), seconds=PATIENCE)
     assert "ConnectionRefusedError" in str(caught.value)
 
 

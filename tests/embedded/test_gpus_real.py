@@ -11,6 +11,7 @@ from clusters.embedded.backend import EmbeddedCluster
 from clusters.embedded.gpu.devices import Device
 from clusters.process import run
 from tests.conftest import Kubectl, Launcher
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.gpu]
 
@@ -62,7 +63,7 @@ def kubectl(cluster: EmbeddedCluster) -> Kubectl:
 def metrics(cluster: EmbeddedCluster, kubectl: Kubectl, node: str) -> list[str]:
     address = kubectl.get("node", node)["status"]["addresses"][0]["address"]
     code = f"import urllib.request as u; print(u.urlopen('http://{address}:9400/metrics', timeout=10).read().decode())"
-    lines = run(cluster.enter([sys.executable, "-c", code]), seconds=30).splitlines()
+    lines = run(cluster.enter([sys.executable, "-c", code]), seconds=PATIENCE).splitlines()
     return [line for line in lines if not line.startswith("#")]
 
 

@@ -15,6 +15,7 @@ from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import start_time
 from clusters.wait import until
 from tests.conftest import Kubectl, Launcher, command_of, everything_in, living, processes_with, silent
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 ONE_NODE = ClusterSpec(nodes=(NodeSpec("only"),))
@@ -26,7 +27,7 @@ def state_of(launcher: Launcher, name: str) -> Path:
 
 def assert_nothing_left(launcher: Launcher, name: str) -> None:
     folder = state_of(launcher, name)
-    until(lambda: processes_with(f"{folder}/"), lambda left: not left, what="the processes to end", seconds=5)
+    until(lambda: processes_with(f"{folder}/"), lambda left: not left, what="the processes to end", seconds=PATIENCE)
     assert str(folder) not in Path("/proc/self/mounts").read_text()
 
 
@@ -75,12 +76,12 @@ def test_a_killed_holder_takes_everything_with_it_and_its_state_is_cleared(launc
     everything = everything_in(state_of(launcher, "killed") / "cluster.json")
     assert any(b"600" in command_of(pid) for pid, _ in everything)
     os.kill(cluster.holder, signal.SIGKILL)
-    until(lambda: start_time(cluster.holder), lambda born: born is None, what="the holder to end", seconds=5)
+    until(lambda: start_time(cluster.holder), lambda born: born is None, what="the holder to end", seconds=PATIENCE)
     with pytest.raises(ClusterLost) as caught:
         cluster.check()
     assert str(caught.value) == "the cluster 'killed' has ended: its holder was killed"
     assert backend.find("killed", launcher.env) is None
-    until(lambda: living(everything), lambda left: not left, what="every process to end", seconds=5)
+    until(lambda: living(everything), lambda left: not left, what="every process to end", seconds=PATIENCE)
     assert_nothing_left(launcher, "killed")
     said: list[str] = []
     with state.lock(state_of(launcher, "killed")):
@@ -93,7 +94,12 @@ def test_a_killed_holder_takes_everything_with_it_and_its_state_is_cleared(launc
 def test_ending_a_cluster_that_was_replaced_leaves_the_new_one_alone(launcher: Launcher) -> None:
     first = launcher.start("again")
     os.kill(first.holder, signal.SIGKILL)
-    until(lambda: state.is_held("again", launcher.env), lambda held: not held, what="the lock to be free", seconds=10)
+    until(
+        lambda: state.is_held("again", launcher.env),
+        lambda held: not held,
+        what="the lock to be free",
+        seconds=PATIENCE,
+    )
     second = launcher.start("again")
     first.stop()
     second.check()
@@ -169,7 +175,7 @@ def test_a_cluster_dies_with_the_process_that_started_it(launcher: Launcher) -> 
         "os.kill(os.getpid(), 9)\n"
     )
     argv = [sys.executable, "-c", code, str(launcher.programs), str(launcher.images)]
-    done = subprocess.run(argv, env=launcher.env, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=launcher.env, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == -signal.SIGKILL
     assert_nothing_left(launcher, "orphan")
     assert state.clear("orphan", launcher.env)  # its state, and its cgroups, which are in no namespace

@@ -14,6 +14,7 @@ from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed
 from clusters.wait import until
 from tests.conftest import Kubectl, Launcher
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 
@@ -167,7 +168,7 @@ def test_too_much_storage_is_evicted(
         lambda: kubectl.get("pod", name)["status"],
         lambda found: found.get("reason") == "Evicted",
         what="the eviction",
-        seconds=60,
+        seconds=PATIENCE,
         interval=0.2,
     )
     assert status["message"] == why
@@ -217,7 +218,7 @@ def test_no_cgroups_are_left_behind_not_even_by_a_killed_holder(launcher: Launch
     kubectl.phase("inner", "Running")
     assert any(found.glob("a/pod*/*/cgroup.procs") for found in own_cgroups(name))
     os.kill(cluster.holder, signal.SIGKILL)
-    until(lambda: state.is_held(name, launcher.env), lambda held: not held, what="the cluster's end", seconds=20)
+    until(lambda: state.is_held(name, launcher.env), lambda held: not held, what="the cluster's end", seconds=PATIENCE)
     assert own_cgroups(name) != []
     again = launcher.start(name, text=one)
     try:

@@ -11,6 +11,7 @@ from clusters.embedded import backend, spot
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, descendants, run, start_time
 from tests.conftest import Kubectl, Launcher, command_of, living, silent
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 SPEC = """
@@ -58,7 +59,7 @@ def kubectl(cluster: EmbeddedCluster) -> Kubectl:
     kubectl = Kubectl(cluster)
     kubectl("cordon", "steady")
     kubectl("create", "-f", "-", stdin=WEB)
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE:g}s")
     kubectl("uncordon", "steady")
     return kubectl
 
@@ -81,7 +82,7 @@ def ready(kubectl: Kubectl, node: str) -> str:
 def pings(cluster: EmbeddedCluster, address: str) -> bool:
     code = "import socket, sys; socket.create_connection((sys.argv[1], 10250), 2)"
     try:
-        run(cluster.enter(["python3", "-c", code, address]), seconds=20)
+        run(cluster.enter(["python3", "-c", code, address]), seconds=PATIENCE)
     except CommandFailed:
         return False
     return True
@@ -134,7 +135,7 @@ def test_a_lost_node_is_silent_at_once_and_its_pods_run_elsewhere_later(
 ) -> None:
     pin = {"spec": {"template": {"spec": {"nodeSelector": {"karpenter.sh/capacity-type": "spot"}}}}}
     kubectl("patch", "deployment", "web", "-p", json.dumps(pin))
-    kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/web", f"--timeout={PATIENCE:g}s")
     (runtime,) = [pid for pid in descendants(cluster.holder) if _is_runtime(pid, "spot-1")]
     everything = [(pid, start_time(pid)) for pid in descendants(runtime)]
     assert sum(b"7777" in command_of(pid) for pid, _ in everything) >= 2

@@ -15,6 +15,7 @@ from clusters.api import MachineError, SpecError
 from clusters.embedded import catalogue
 from clusters.embedded.prepare import Machine, prepare
 from clusters.embedded.runtime.images import Bind, Image, load
+from tests.patience import PATIENCE
 
 CATALOGUE = """\
 [[images]]
@@ -263,9 +264,9 @@ def test_two_starts_at_once_make_it_once(bench: Bench, fake: Fake) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         other = threading.Thread(target=lambda: bench.prepare("team/server:v1", machine=machine, heard=heard))
         other.start()
-        assert waiting.wait(5)
+        assert waiting.wait(PATIENCE)
         (bench.cache / "kept").rename(folder / "complete.json")
-    other.join(5)
+    other.join(PATIENCE)
 
     assert not other.is_alive()
     assert set(heard.lines) == {"preparing team/server:v1: waiting for another gpulab that prepares it, 0 s"}

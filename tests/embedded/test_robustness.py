@@ -14,6 +14,7 @@ from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, run
 from clusters.wait import until
 from tests.conftest import Kubectl, Launcher, processes_with, silent
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 ONE_NODE = ClusterSpec(nodes=(NodeSpec("only"),))
@@ -64,7 +65,7 @@ def crowded() -> Iterator[Path]:
     group.mkdir()
     (group / "pids.max").write_text("60")
     yield group
-    until(lambda: (group / "tasks").read_text(), lambda left: not left, what="the last process to go", seconds=10)
+    until(lambda: (group / "tasks").read_text(), lambda left: not left, what="the last process to go", seconds=PATIENCE)
     group.rmdir()
 
 
@@ -75,10 +76,10 @@ def test_a_machine_without_processes_left_says_so_and_the_next_start_is_well(
     gpulab = str(Path(sys.executable).with_name("gpulab"))
     inside = ["sh", "-c", f'echo 0 > {crowded}/cgroup.procs && exec "$@"', "sh", gpulab]
     with pytest.raises(CommandFailed) as caught:
-        run([*inside, "up"], env=env, seconds=100)
+        run([*inside, "up"], env=env, seconds=PATIENCE)
     assert "gpulab: the cluster did not start" in caught.value.output
     assert "the machine allows no more processes (ulimit -u, or pids.max of the control group)" in caught.value.output
     assert processes_with(f"{tmp_path}/") == []
     (crowded / "pids.max").write_text("max")
-    run([*inside, "up"], env=env, seconds=100)
-    run([gpulab, "down"], env=env, seconds=60)
+    run([*inside, "up"], env=env, seconds=PATIENCE)
+    run([gpulab, "down"], env=env, seconds=PATIENCE)

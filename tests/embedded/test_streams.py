@@ -24,6 +24,7 @@ from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import descendants
 from clusters.wait import until
 from tests.conftest import Kubectl, command_of
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 LARGE = os.urandom(1024).replace(b"\0", b"x") * 8 * 1024
@@ -76,7 +77,7 @@ def of_node(embedded: EmbeddedCluster, kubectl: Kubectl, target: str, what: str)
 
 
 def piped(kubectl: Kubectl, *words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*kubectl.argv, *words], input=data, capture_output=True, timeout=60)
+    return subprocess.run([*kubectl.argv, *words], input=data, capture_output=True, timeout=PATIENCE)
 
 
 class Terminal:
@@ -122,7 +123,7 @@ class Terminal:
         with contextlib.suppress(OSError):  # EIO: it closed the terminal
             while piece := os.read(self._outer, 65536):
                 self.shown += piece
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE)
 
 
 def test_a_command_tells_its_output_and_its_status(kubectl: Kubectl, target: str) -> None:
@@ -175,7 +176,7 @@ def test_a_command_ends_when_its_client_is_gone(kubectl: Kubectl, target: str, h
         return piped(kubectl, "exec", target, "--", "ps", "-eo", "args").stdout
 
     assert seconds.encode() not in until(
-        sleeping, lambda shown: seconds.encode() not in shown, what="the command's end", seconds=10, interval=0.05
+        sleeping, lambda shown: seconds.encode() not in shown, what="the command's end", seconds=PATIENCE, interval=0.05
     )
 
 
@@ -192,7 +193,7 @@ def test_hundreds_of_commands_leave_nothing_behind(embedded: EmbeddedCluster, ku
     before = held()
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(run, range(100))) == [number % 7 for number in range(100)]
-    until(held, lambda now: now[0] <= before[0] and now[1] <= before[1] + 2, what="their end", seconds=10)
+    until(held, lambda now: now[0] <= before[0] and now[1] <= before[1] + 2, what="their end", seconds=PATIENCE)
 
 
 def test_attach_shows_and_speaks(kubectl: Kubectl) -> None:
@@ -297,7 +298,7 @@ def test_the_python_client_runs_a_command(core: Any, target: str) -> None:
     call = core.connect_get_namespaced_pod_exec
     answer = kubernetes.stream.stream(call, target, "default", command=command, **wishes)
     answer.write_stdin("word\n")
-    answer.run_forever(timeout=20)
+    answer.run_forever(timeout=PATIENCE)
     assert (answer.read_stdout(), answer.read_stderr(), answer.returncode) == ("got word\n", "err\n", 3)
     answer.sock.shutdown()  # its own close() leaves the socket open once the other side has closed
 
@@ -306,10 +307,10 @@ def test_the_python_client_forwards_a_port(core: Any, target: str) -> None:
     call = core.connect_get_namespaced_pod_portforward
     forward = kubernetes.stream.portforward(call, target, "default", ports="7")
     with contextlib.closing(forward.socket(7)) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.sendall(b"word\0")  # this client cannot close one half
         assert connection.recv(99) == b"\0drow"
-    until(lambda: forward.connected, lambda connected: not connected, what="the end of forwarding", seconds=10)
+    until(lambda: forward.connected, lambda connected: not connected, what="the end of forwarding", seconds=PATIENCE)
     forward.websocket.shutdown()
 
 

@@ -11,6 +11,7 @@ from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, descendants
 from clusters.wait import until
 from tests.conftest import Kubectl, Launcher, command_of
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 ONE_NODE = "nodes: [{name: only, gpus: {model: NVIDIA-L4, count: 1, source: simulated}}]"
@@ -60,7 +61,9 @@ def running(cluster: EmbeddedCluster, name: str) -> list[int]:
 
 
 def one(cluster: EmbeddedCluster, name: str) -> int:
-    (pid,) = until(lambda: running(cluster, name), lambda found: len(found) == 1, what=f"{name} to run", seconds=30)
+    (pid,) = until(
+        lambda: running(cluster, name), lambda found: len(found) == 1, what=f"{name} to run", seconds=PATIENCE
+    )
     return pid
 
 
@@ -72,7 +75,7 @@ def kill(cluster: EmbeddedCluster, name: str) -> None:
         lambda: running(cluster, name),
         lambda now: bool(now) and before not in now,
         what=f"{name} to return",
-        seconds=30,
+        seconds=PATIENCE,
     )
 
 
@@ -86,9 +89,9 @@ def answers(kubectl: Kubectl) -> str:
 def test_every_program_of_the_control_plane_is_started_again(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
     for name in COMPONENTS:
         kill(cluster, name)
-    until(lambda: answers(kubectl), lambda said: said == "ok", what="the API server to be ready", seconds=60)
+    until(lambda: answers(kubectl), lambda said: said == "ok", what="the API server to be ready", seconds=PATIENCE)
     kubectl("create", "deployment", "after", "--image=busybox", "--", "sleep", "600")
-    kubectl("rollout", "status", "deployment/after", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/after", f"--timeout={PATIENCE:g}s")
     # metrics-server ends by itself, and is started once more, where it is back before the API server answers.
     assert [each.name for each in cluster.restarts() if each.status == -signal.SIGKILL] == list(COMPONENTS)
     cluster.check()
@@ -98,7 +101,7 @@ def test_pods_live_on_while_their_kubelet_is_killed(cluster: EmbeddedCluster, ku
     before = kubectl.get("pod", "lasting")["status"]["containerStatuses"][0]
     kill(cluster, "kubelet")
     kubectl("create", "deployment", "then", "--image=busybox", "--", "sleep", "600")
-    kubectl("rollout", "status", "deployment/then", "--timeout=60s")
+    kubectl("rollout", "status", "deployment/then", f"--timeout={PATIENCE:g}s")
     assert kubectl.get("pod", "lasting")["status"]["containerStatuses"][0]["containerID"] == before["containerID"]
     assert cluster.restarts()[-1].name == "kubelet of node only"
 

@@ -17,6 +17,7 @@ from graders.cluster_evidence import GONE, LOG_BYTES, LOGS, ClusterEvidence
 from graders.pod_watch import PodWatch
 from graders.record import Record
 from tests.graders.api_server import END, Answer, Api
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ class Changes:
         self.seen.append((moment, kind, found["metadata"]["name"]))
 
     def wait(self, count: int) -> None:
-        until(lambda: len(self.seen), lambda length: length >= count, what="changes", seconds=5, interval=0.01)
+        until(lambda: len(self.seen), lambda length: length >= count, what="changes", seconds=PATIENCE, interval=0.01)
 
 
 def watched(core: Any, changes: Changes, count: int) -> PodWatch:
@@ -123,7 +124,7 @@ def test_a_watch_stops_though_nothing_comes(api: Api, core: Any) -> None:
     api.watches = [(200, [])]
     watch = PodWatch(core, "ns", Changes().look)
     watch.start()
-    until(lambda: api.asked, bool, what="the watch to begin", seconds=5, interval=0.01)
+    until(lambda: api.asked, bool, what="the watch to begin", seconds=PATIENCE, interval=0.01)
     watch.stop()
     assert not any(thread.name == "pod-watch" for thread in threading.enumerate())
 
@@ -166,8 +167,8 @@ def test_the_log_of_a_pod_that_leaves_is_kept_as_it_was_at_its_last_change(
     api.in_turn[f"{PODS}/a/log?container=main"] = [(200, b"last\n"), (200, b"last words\n"), gone]
     log = record.folder / "evidence/cluster/logs/a/main.log"
     with ClusterEvidence(core, "ns", record) as evidence:
-        until(lambda: api.in_turn, lambda left: not left, what="the pod to leave", seconds=5, interval=0.01)
-        until(lambda: evidence.leaving, bool, what="its log", seconds=5, interval=0.01)
+        until(lambda: api.in_turn, lambda left: not left, what="the pod to leave", seconds=PATIENCE, interval=0.01)
+        until(lambda: evidence.leaving, bool, what="its log", seconds=PATIENCE, interval=0.01)
         api.answers[PODS] = listed(pod("a", 9, metadata={"uid": "another"}))
         api.answers[f"{PODS}/a/log?container=main"] = (200, b"of the pod that came after it\n")
     assert log.read_bytes() == b"of the pod that came after it\n"

@@ -12,6 +12,7 @@ from graders.during import run_during
 from graders.errors import InfrastructureError
 from graders.plan import Plan, Target
 from graders.samples import Run
+from tests.patience import PATIENCE
 
 PLAN = Plan(target=Target(host="127.0.0.1", port=1), requests=(), schedule=closed(1), window=1.0)
 RUN = Run(PLAN, 0.0, 0.0, (), ())
@@ -29,7 +30,7 @@ def test_it_happens_after_the_load_began_and_before_it_ended(tmp_path: Path) -> 
         progress("starting the load generator")
         order.append("started")
         progress("ramping up for 1 s")
-        assert happened.wait(10)
+        assert happened.wait(PATIENCE)
         order.append("ended")
         return RUN
 
@@ -55,7 +56,7 @@ def test_what_happens_may_fail_once_the_load_has_ended(tmp_path: Path) -> None:
 
     def measure(plan: Plan, *, progress: Callable[[str], None], **_: Any) -> Run:
         progress("measuring for 1 s")
-        assert happened.wait(10)
+        assert happened.wait(PATIENCE)
         ended.append(True)
         return RUN
 

@@ -19,6 +19,7 @@ from graders.gpu_telemetry import FORMAT, Gpu, Look, decode
 from graders.record import NotWritten, Record
 from graders.stored import StoredRun
 from tests.graders.api_server import Api
+from tests.patience import PATIENCE
 
 PAGE = 'DCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="GPU-a",simulated="true"}} {}\n'
 NODES, EXPORTER = "/api/v1/nodes", "/api/v1/nodes/{}:9400/proxy/metrics"
@@ -205,7 +206,9 @@ def test_the_record_of_a_run_has_the_looks_as_the_real_client_brings_them(api: A
     api.answers[EXPORTER.format("gpu-1")] = (200, PAGE.format(40).encode())
     with GpuRecorder(core, record, every=0.0):
         kept = record.folder / "evidence/gpus.jsonl"
-        until(lambda: kept.is_file() and kept.read_bytes().count(b"\n"), lambda n: n > 4, what="looks", seconds=5)
+        until(
+            lambda: kept.is_file() and kept.read_bytes().count(b"\n"), lambda n: n > 4, what="looks", seconds=PATIENCE
+        )
     assert not any(thread.name == "gpu-recorder" for thread in threading.enumerate())
     record.seal()
     with StoredRun(record.folder) as run:
@@ -232,7 +235,7 @@ def facts(record: Record) -> list[dict[str, Any]]:
 def test_a_cluster_without_gpus_leaves_nothing(record: Record) -> None:
     cluster = Cluster()
     with GpuRecorder(cluster, record, every=0.0):
-        until(lambda: cluster.looked_for_nodes, bool, what="the first round", seconds=5, interval=0.01)
+        until(lambda: cluster.looked_for_nodes, bool, what="the first round", seconds=PATIENCE, interval=0.01)
     assert facts(record) == []
     assert not (record.folder / "evidence").exists()
 
@@ -241,7 +244,7 @@ def test_a_cluster_that_never_answered_is_said(record: Record) -> None:
     cluster = Cluster()
     cluster.nodes = ConnectionRefusedError(111, "Connection refused")
     with GpuRecorder(cluster, record, every=0.0):
-        until(lambda: cluster.looked_for_nodes, bool, what="the first round", seconds=5, interval=0.01)
+        until(lambda: cluster.looked_for_nodes, bool, what="the first round", seconds=PATIENCE, interval=0.01)
     (fact,) = facts(record)
     assert (fact["looks"], fact["trouble"]) == (
         0,
@@ -252,7 +255,7 @@ def test_a_cluster_that_never_answered_is_said(record: Record) -> None:
 def test_what_nobody_thought_of_ends_the_recording_and_not_the_run(record: Record) -> None:
     cluster = Cluster(**{"gpu-1": KeyError("surprise")})
     with GpuRecorder(cluster, record, every=0.0):
-        until(gone, bool, what="the thread to end", seconds=5, interval=0.01)
+        until(gone, bool, what="the thread to end", seconds=PATIENCE, interval=0.01)
     (fact,) = facts(record)
     assert fact["trouble"] == "KeyError: 'surprise'"
 
@@ -263,7 +266,7 @@ def test_a_disk_that_is_full_ends_the_recording(record: Record, monkeypatch: pyt
 
     monkeypatch.setattr(record, "lines", full)
     with GpuRecorder(Cluster(**{"gpu-1": PAGE.format(1)}), record, every=0.0):
-        until(gone, bool, what="the thread to end", seconds=5, interval=0.01)
+        until(gone, bool, what="the thread to end", seconds=PATIENCE, interval=0.01)
     assert facts(record) == []
 
 

@@ -11,6 +11,7 @@ from graders import gpu_scrape
 from graders.errors import HarnessError
 from graders.gpu_scrape import Activity, activity, watched
 from graders.sampler import Scrape
+from tests.patience import PATIENCE
 
 PAGE = """\
 DCGM_FI_DEV_GPU_UTIL{{gpu="0",pod="race-0"}} {busy}
@@ -103,7 +104,7 @@ def exporter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exporter]:
 def test_exporters_are_asked_by_address_and_a_node_once(exporter: Exporter, tmp_path: Path) -> None:
     with watched(["127.0.0.1", "127.0.0.1"], enter=list, folder=tmp_path, seed=1) as scrapes:
         assert scrapes == []
-        assert exporter.twice.wait(30)
+        assert exporter.twice.wait(PATIENCE)
 
     assert {(each.replica, each.status) for each in scrapes} == {("127.0.0.1", 200)}
     assert [each.round for each in scrapes] == list(range(len(scrapes)))

@@ -13,6 +13,7 @@ from tests.graders import inspection
 from tests.graders.inspection import Report
 from tests.graders.liars import SERVERS
 from tests.graders.lying_answers import ANSWERS
+from tests.patience import PATIENCE
 
 HONEST = ("honest", "prefix_cache", "says_it_simulates")
 TIMES = 3
@@ -74,7 +75,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
             name: pool.submit(examined, name, Target(host="127.0.0.1", port=port), number, folder)
             for number, (name, port) in enumerate(ports.items(), 100)
         }
-        yield {name: each.result(120) for name, each in asked.items()}
+        yield {name: each.result(PATIENCE) for name, each in asked.items()}
 
 
 def examined(name: str, target: Target, seed: int, folder: Path) -> list[Report]:

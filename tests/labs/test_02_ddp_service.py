@@ -13,6 +13,7 @@ import pytest
 import data_service
 from data_service import DataServer, main
 from tests.labs.service_02_ddp import SPEC, TOKEN, data_of, run, serving
+from tests.patience import PATIENCE
 
 POD = {"X-Run": "proof", "X-Uid": "uid-1", "X-Rank": "1", "X-Attempt": "0"}
 GRADER = {"X-Token": TOKEN}
@@ -30,7 +31,7 @@ def server() -> Iterator[DataServer]:
 
 @contextlib.contextmanager
 def connected(server: DataServer) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     try:
         yield connection
     finally:
@@ -87,7 +88,7 @@ def test_a_turn_lets_go_who_waits_for_it(server: DataServer) -> None:
         waiting.join(0.02)
         assert waiting.is_alive()
         assert ask(grader, "POST", "/control/runs/proof/turn", {"until": 2}, GRADER) == (200, {})
-    waiting.join(10)
+    waiting.join(PATIENCE)
     assert found == [200]
 
 
@@ -123,7 +124,7 @@ def test_a_body_that_is_too_large_is_not_read(server: DataServer, method: str, p
     ids=["chunks", "no length", "method", "address", "version", "no HTTP", "long"],
 )
 def test_what_is_no_request_is_refused_in_json_as_well(server: DataServer, head: str, status: int, said: str) -> None:
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as pod:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) as pod:
         pod.sendall(f"{head}\r\n\r\n".encode())
         answer = http.client.HTTPResponse(pod)
         answer.begin()

@@ -17,6 +17,7 @@ from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.images import Entry, Image
 from clusters.process import Child, tail
 from clusters.wait import until
+from tests.patience import PATIENCE
 
 # What the holder does for a real node: a network with a route between pods, and a /run of its own.
 PREPARE = """
@@ -89,7 +90,7 @@ class Node:
             lambda: self.status(container),
             lambda status: bool(status.state == self.api.CONTAINER_EXITED),
             what="the container's end",
-            seconds=10,
+            seconds=PATIENCE,
             interval=0.002,
         )
 
@@ -185,7 +186,7 @@ def node(
             lambda: (folder / "s").is_socket() or child.status() is not None,
             bool,
             what="the runtime's socket",
-            seconds=10,
+            seconds=PATIENCE,
             interval=0.01,
         )
         assert child.status() is None, tail(folder / "log")

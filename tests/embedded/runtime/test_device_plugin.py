@@ -11,6 +11,7 @@ from clusters.embedded import protos
 from clusters.embedded.gpu.devices import Device, Offer, assign
 from clusters.embedded.protos import Api, Message
 from clusters.embedded.runtime.device_plugin import DevicePlugin
+from tests.patience import PATIENCE
 
 OFFER = assign([NodeSpec("node-1", gpus=Gpus("NVIDIA-L4", 3, source="simulated"))], ())[0]
 GPUS = OFFER.devices
@@ -48,7 +49,7 @@ class Kubelet:
 def test_devices_are_registered_listed_and_allocated(api: Api, tmp_path: Path) -> None:
     async def scenario() -> tuple[Message, Message, Message]:
         task = asyncio.create_task(DevicePlugin(api, OFFER, tmp_path).run(interval=0.002))
-        async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(5):
+        async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(PATIENCE):
             registration = await kubelet.registered.get()
             async with protos.channel(tmp_path / registration.endpoint) as channel:
                 plugin = api.stub("DevicePlugin", channel)
@@ -75,7 +76,7 @@ def test_every_new_kubelet_gets_them(api: Api, tmp_path: Path) -> None:
         task = asyncio.create_task(DevicePlugin(api, OFFER, tmp_path).run(interval=0.002))
         endpoints = []
         for _ in range(3):
-            async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(5):
+            async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(PATIENCE):
                 endpoints.append((await kubelet.registered.get()).endpoint)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -88,7 +89,7 @@ def test_a_socket_that_a_dead_kubelet_left_is_no_error(api: Api, tmp_path: Path)
     async def scenario() -> str:
         (tmp_path / "kubelet.sock").touch()
         task = asyncio.create_task(DevicePlugin(api, OFFER, tmp_path).run(interval=0.002))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not (tmp_path / "gpulab-gpu.sock").exists():
                 await asyncio.sleep(0.002)
             async with Kubelet(api, tmp_path) as kubelet:
@@ -105,7 +106,7 @@ def test_a_failed_gpu_is_told_to_the_kubelet_and_so_is_its_recovery(api: Api, tm
         plugin = DevicePlugin(api, SHARED, tmp_path)
         task = asyncio.create_task(plugin.run(interval=0.002))
         told: list[list[str]] = []
-        async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(5):
+        async with Kubelet(api, tmp_path) as kubelet, asyncio.timeout(PATIENCE):
             registration = await kubelet.registered.get()
             async with protos.channel(tmp_path / registration.endpoint) as channel:
                 stream = api.stub("DevicePlugin", channel).ListAndWatch(api.Empty())

@@ -18,6 +18,7 @@ from clusters.embedded.protos import Api, Message
 from clusters.embedded.runtime import gpus, server
 from clusters.embedded.runtime.config import NodeConfig
 from tests.embedded.nvml import Gpu, Nvml, NVMLError
+from tests.patience import PATIENCE
 
 SPEC = ClusterSpec(nodes=(NodeSpec("n", gpus=Gpus("NVIDIA-L4", 2, source="simulated")),))
 OFFER = assign(SPEC.nodes, ())[0]
@@ -70,7 +71,7 @@ async def until(done: Callable[[], bool], *loops: Awaitable[None]) -> None:
     """Runs the loops until `done`, 5 s at most."""
     tasks = [asyncio.ensure_future(each) for each in loops]
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not done():
                 await asyncio.sleep(0.002)
                 for task in tasks:
@@ -164,7 +165,7 @@ def test_a_node_whose_gpus_cannot_be_served_ends(caplog: pytest.LogCaptureFixtur
     async def scenario() -> None:
         stop = asyncio.Event()
         part = server._begin(breaks(), stop)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await stop.wait()
         assert part.done()
 

@@ -9,6 +9,7 @@ import pytest
 from clusters.embedded.protos import Api
 from clusters.embedded.runtime.hostports import rules, wanted
 from clusters.wait import until
+from tests.patience import PATIENCE
 
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
 SERVE = """import socket
@@ -50,7 +51,7 @@ def test_a_port_of_the_node_leads_to_the_pod_until_it_is_gone(node: Node) -> Non
     ports = [{"host_port": 8080, "container_port": 80}]
     server = node.pod("port-server", port_mappings=ports)
     log = Path(node.status(node.start(server, ["/usr/bin/python3", "-c", SERVE])).log_path)
-    until(log.read_text, lambda text: "up" in text, what="the server", seconds=5, interval=0.002)
+    until(log.read_text, lambda text: "up" in text, what="the server", seconds=PATIENCE, interval=0.002)
     client = node.pod("port-client")
     assert node.run(client, ask("172.30.0.1", 8080)) == f"{node.address(client)}\n"
     assert node.run(server, ask("172.30.0.1", 8080), name="itself") == "172.30.0.1\n"
@@ -76,7 +77,7 @@ datagrams()
     ports = [{"protocol": node.api.UDP, "host_port": 8080, "container_port": 80}]
     server = node.pod("datagrams", port_mappings=ports)
     log = Path(node.status(node.start(server, ["/usr/bin/python3", "-c", serve])).log_path)
-    until(log.read_text, lambda text: "up" in text, what="the server", seconds=5, interval=0.002)
+    until(log.read_text, lambda text: "up" in text, what="the server", seconds=PATIENCE, interval=0.002)
     asks = (
         "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.settimeout(5)\n"
         "s.connect(('172.30.0.1', 8080))\ns.send(b'x')\nprint(s.recv(99).decode())"

@@ -14,6 +14,7 @@ from clusters.embedded.runtime import processes, usage
 from clusters.embedded.runtime.container import State
 from clusters.process import Child
 from clusters.wait import until
+from tests.patience import PATIENCE
 
 # Two children that work, and one that has ended after some work and was waited for.
 WORK = """
@@ -41,7 +42,7 @@ def init(machine: None, tmp_path: Path) -> Iterator[int]:
         "--fork",
     ]
     child = Child([*enter, "--kill-child", "sh", "-c", WORK, "sh", str(tmp_path / "started")], log=tmp_path / "log")
-    until((tmp_path / "started").exists, bool, what="the processes to start", seconds=20)
+    until((tmp_path / "started").exists, bool, what="the processes to start", seconds=PATIENCE)
     children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
     yield int(children[0])
     child.stop()
@@ -64,7 +65,7 @@ def test_time_and_memory_of_all_processes_count_also_of_those_that_ended(init: i
         lambda: processes.usage(container(init)),
         lambda found: found is not None and found.cpu_seconds > first.cpu_seconds and found.memory_bytes > 60 << 20,
         what="time to be used",
-        seconds=20,
+        seconds=PATIENCE,
     )
     assert later is not None
     assert later.memory_bytes < 1 << 30

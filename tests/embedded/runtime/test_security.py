@@ -9,6 +9,7 @@ import pytest
 
 from clusters.embedded import identities
 from clusters.wait import until
+from tests.patience import PATIENCE
 
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
 STATUS = "grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Bnd)|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t' ' '"
@@ -143,7 +144,7 @@ def test_containers_of_a_pod_that_asks_share_their_processes(node: Node) -> None
         lambda: set(exec_(node, looks, "ps -eo args").splitlines()),
         expected.issubset,
         what="all to run",
-        seconds=5,
+        seconds=PATIENCE,
         interval=0.01,
     )
     pid = exec_(node, looks, "pgrep -o -f '[t]rap'").strip()

@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from clusters.wait import until
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
@@ -183,7 +184,7 @@ def test_a_program_may_end_as_it_likes_within_its_grace(node: Node) -> None:
     script = "trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.01; done"
     container = node.start(node.pod("graceful"), ["sh", "-c", script])
     log = Path(node.status(container).log_path)
-    until(log.read_text, lambda text: "ready" in text, what="the trap", seconds=5, interval=0.002)
+    until(log.read_text, lambda text: "ready" in text, what="the trap", seconds=PATIENCE, interval=0.002)
     node.runtime.StopContainer(node.api.StopContainerRequest(container_id=container, timeout=10))
     assert node.output(container) == "ready\nbye\n"
     assert node.status(container).exit_code == 5
@@ -225,7 +226,7 @@ connection.send(address[0].encode())
         Path(node.status(container).log_path).read_text,
         lambda text: "up" in text,
         what="the server",
-        seconds=5,
+        seconds=PATIENCE,
         interval=0.002,
     )
     ask = f"import socket; print(socket.create_connection(({node.address(server)!r}, 80), 5).recv(99).decode())"
@@ -280,7 +281,7 @@ def test_a_rotated_log_goes_on_in_a_new_file(node: Node) -> None:
         node.pod("rotated"), ["sh", "-c", "echo one; until [ -e /tmp/go ]; do sleep 0.01; done; echo two"]
     )
     log = Path(node.status(container).log_path)
-    until(log.read_text, bool, what="the first line", seconds=5, interval=0.002)
+    until(log.read_text, bool, what="the first line", seconds=PATIENCE, interval=0.002)
     old = log.rename(f"{log}.1")
     node.runtime.ReopenContainerLog(node.api.ReopenContainerLogRequest(container_id=container))
     node.runtime.ExecSync(node.api.ExecSyncRequest(container_id=container, cmd=["touch", "/tmp/go"]))

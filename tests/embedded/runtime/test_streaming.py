@@ -15,6 +15,7 @@ import pytest
 from clusters.process import start_time
 from clusters.wait import until
 from tests.conftest import command_of, processes_with
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 Node = Any  # the fixture `node` is conftest.Node; test modules cannot import from a conftest
@@ -29,7 +30,7 @@ def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
 
 def attach(node: Node, container: str, stream: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(10)
+    connection.settimeout(PATIENCE)
     connection.connect(str(node.folder / "s.attach"))
     connection.sendall(json.dumps({"container": container, "stream": stream}).encode() + b"\n")
     return connection
@@ -130,7 +131,7 @@ def test_a_helper_that_dies_is_started_again(node: Node) -> None:
     (helper,) = [pid for pid in _programs_with(str(node.folder / "streaming")) if _inner_id(pid) == inner]
     born = start_time(helper)
     os.kill(helper, signal.SIGKILL)
-    until(lambda: start_time(helper) != born, bool, what="the helper's end", seconds=5, interval=0.002)
+    until(lambda: start_time(helper) != born, bool, what="the helper's end", seconds=PATIENCE, interval=0.002)
     assert node.runtime.PortForward(node.api.PortForwardRequest(pod_sandbox_id=pod)).url.startswith("/portforward")
     assert "the streaming helper ended with status 137; it is started again in" in (node.folder / "log").read_text()
 
@@ -225,7 +226,7 @@ def test_a_terminal_belongs_to_the_containers_user(node: Node) -> None:
 def test_ctrl_c_in_a_terminal_interrupts_the_program(node: Node) -> None:
     container = node.start(node.pod("interrupted"), ["sh", "-c", "echo ready; exec sleep 1000"], tty=True, stdin=True)
     log = Path(node.status(container).log_path)
-    until(log.read_text, lambda text: "ready" in text, what="the program", seconds=5, interval=0.002)
+    until(log.read_text, lambda text: "ready" in text, what="the program", seconds=PATIENCE, interval=0.002)
     with attach(node, container, "stdin") as stdin:
         stdin.sendall(b"\x03")
         assert node.ended(container).exit_code == 130
