@@ -30,6 +30,7 @@ from clusters.embedded.supervisor import Restart, restarts
 from clusters.process import Child, children, kill_for_certain, start_time, system_path, tail
 from clusters.wait import until
 
+MAPPED = ("supplementary groups and fsGroup", "service account tokens for pods of other users")  # with a single id
 NOT_ENFORCED = (
     "AppArmor profiles",
     "NetworkPolicy",
@@ -276,7 +277,7 @@ def traits(spec: ClusterSpec, limits: Kind = "watch") -> Traits:
         level="L1",
         gpus=devices.kind(devices.assign(spec.nodes, nvml.find())),
         users=users,
-        not_enforced=(*unenforced, *(("supplementary groups and fsGroup",) if users == "mapped" else ())),
+        not_enforced=(*unenforced, *(MAPPED if users == "mapped" else ())),
         control_plane=spec.control_plane,
     )
 

@@ -173,6 +173,10 @@ def test_a_restricted_namespace_refuses_pods_with_rights(restricted: Space) -> N
     said = json.loads(caught.value.body)["message"]
     assert 'violates PodSecurity "restricted:latest"' in said
     assert "allowPrivilegeEscalation != false" in said
+
+
+@pytest.mark.trait("service account tokens for pods of other users")
+def test_a_restricted_namespace_takes_a_modest_pod(restricted: Space) -> None:
     own = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     whole = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
     said = restricted.run("modest", "id -u", container={"securityContext": own}, securityContext=whole)

@@ -233,6 +233,10 @@ def test_what_a_pod_knows_of_itself_is_in_its_environment(space: Space) -> None:
     main = {"env": env, "workingDir": "/tmp", "resources": {"limits": {"memory": "64Mi"}}}
     said = space.run("knows", "echo $BOTH; pwd; id -u; echo $KUBERNETES_SERVICE_PORT", container=main)
     assert said.split() == ["knows/64", "/tmp", "0", "443"]
+
+
+@pytest.mark.trait("service account tokens for pods of other users")
+def test_a_container_runs_as_the_user_that_its_pod_asks_for(space: Space) -> None:
     user = {"runAsUser": 1234, "runAsGroup": 2345, "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False}
     main = {"securityContext": user | {"capabilities": {"drop": ["ALL"]}}}
     said = space.run("user", "id -u; id -g; touch /x 2>/dev/null || echo refused", container=main)
