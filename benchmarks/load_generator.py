@@ -31,7 +31,7 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[Run, dict[str, A
     """One run against a stub of its own, and what the stub says that it did."""
     argv = [sys.executable, "-m", "tests.graders.stub_server", "0.02", str(options.tpot)]
     with Child(argv, log=folder / "stub.log") as stub:
-        port = int(stub.hear(10) or 0)
+        port = int(stub.hear(60) or 0)
         count = options.streams * (2 + int((options.seconds + 2) / (0.02 + options.tokens * options.tpot)))
         requests = workload.completions(
             seed=1, count=count, ids=range(100, 8000), prompt_tokens=32, output_tokens=options.tokens, model="stub"

@@ -67,7 +67,7 @@ def find(client: Client, cache: Path, env: Mapping[str, str], progress: Progress
 
 
 def _port(stub: process.Child) -> int:
-    said = stub.hear(30)
+    said = stub.hear(60)
     if said is None:
         raise InfrastructureError(f"the stub server did not start: {stub.last_words()}")
     return int(said)

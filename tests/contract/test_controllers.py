@@ -54,7 +54,7 @@ def operator(space: Space, packages: Path) -> Iterator[str]:
         seconds=PATIENCE,
     )
     name = found[0]["metadata"]["name"]
-    space.kubectl("cp", f"{packages}/.", f"{name}:/packages")
+    space.kubectl("cp", "--no-preserve", f"{packages}/.", f"{name}:/packages")
     space.kubectl("exec", name, "--", "touch", "/packages/complete")
     space.until("Deployment", "greeter", lambda found: found["status"].get("readyReplicas") == 1)
     yield f"{space.name}.test"

@@ -88,7 +88,7 @@ def test_attach_speaks_with_the_running_program(space: Space) -> None:
 def test_cp_takes_folders_there_and_back(space: Space, tmp_path: Path) -> None:
     (tmp_path / "there" / "deep").mkdir(parents=True)
     (tmp_path / "there" / "deep" / "file").write_bytes(bytes(range(256)) * 1000)
-    space.kubectl("cp", str(tmp_path / "there"), "web:/tmp/there", "-c", "main")
+    space.kubectl("cp", "--no-preserve", str(tmp_path / "there"), "web:/tmp/there", "-c", "main")
     space.kubectl("cp", "web:/tmp/there", str(tmp_path / "back"), "-c", "main")
     assert (tmp_path / "back" / "deep" / "file").read_bytes() == bytes(range(256)) * 1000
 

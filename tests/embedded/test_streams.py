@@ -230,12 +230,13 @@ def test_run_in_a_terminal(kubectl: Kubectl) -> None:
     assert b'pod "shell" deleted' in terminal.shown
 
 
-def test_files_are_copied_both_ways(kubectl: Kubectl, target: str, tmp_path: Path) -> None:
+def test_files_are_copied_both_ways(kubectl: Kubectl, embedded: EmbeddedCluster, target: str, tmp_path: Path) -> None:
+    owners = () if embedded.traits.users == "real" else ("--no-preserve",)
     (tmp_path / "tree" / "inner").mkdir(parents=True)
     (tmp_path / "tree" / "large").write_bytes(LARGE)
     (tmp_path / "tree" / "inner" / "script").write_text("#!/bin/sh\n")
     (tmp_path / "tree" / "inner" / "script").chmod(0o755)
-    kubectl("cp", str(tmp_path / "tree"), f"{target}:/tmp/tree")
+    kubectl("cp", *owners, str(tmp_path / "tree"), f"{target}:/tmp/tree")
     kubectl("cp", f"{target}:/tmp/tree", str(tmp_path / "back"))
     assert (tmp_path / "back" / "large").read_bytes() == LARGE
     assert (tmp_path / "back" / "inner" / "script").read_text() == "#!/bin/sh\n"

@@ -107,7 +107,7 @@ def stub(ttft: float, tpot: float, folder: Path) -> Iterator[tuple[Child, Target
     """An honest stub in a process of its own."""
     argv = [sys.executable, "-m", "tests.graders.stub_server", repr(ttft), repr(tpot)]
     with Child(argv, log=folder / "stub.log") as child:
-        yield child, Target(host="127.0.0.1", port=int(child.hear(30) or 0))
+        yield child, Target(host="127.0.0.1", port=int(child.hear(60) or 0))
 
 
 def plan_for(
