@@ -14,7 +14,7 @@ from graders.samples import Run
 from tests.labs.facts_03_vllm import LAB, loads, paced
 from tests.labs.test_03_vllm import answer
 from tests.labs.test_03_vllm import run as run_of
-from vllm_lab import performance
+from vllm_lab import caches, performance
 from vllm_lab.bench import Bench
 from vllm_lab.loads import Alone
 from vllm_lab.objective_facts import Paced
@@ -105,6 +105,28 @@ def test_one_user_is_watched_until_there_is_something_to_calibrate_on(
         bench.answers, bench.windows = answers, []
         found = bench.alone("alone", print)
         assert (bench.windows, bench.alone_last(print)) == (windows, found)
+
+
+@pytest.mark.parametrize(
+    ("take", "expected"),
+    [(caches.pressure, [9.0, 18.0]), (caches.prefix, [7.0, 14.0])],
+    ids=["long answers", "prompts that begin alike"],
+)
+def test_caches_are_watched_for_twice_as_long_when_measured_again(take: Any, expected: list[float]) -> None:
+    windows: list[float] = []
+
+    def run(*_: Any, window: float, **__: Any) -> Any:
+        windows.append(window)
+        return run_of([answer(index, 0.0, 0.5, (1,) * 8) for index in range(12)], window)
+
+    def observe(name: str, progress: Any, measure: Any) -> Any:
+        found = SimpleNamespace(preemptions=0.0, prefix_hits=0.0, disagreements=())
+        return SimpleNamespace(run=measure(), found=found, evidence=())
+
+    check: Any = SimpleNamespace(threshold=LAB.thresholds["L1"].__getitem__)
+    bench: Any = SimpleNamespace(run=run, observe=observe)
+    found = [take(check, bench, print, number) for number in (1, 2)]
+    assert (windows, [len(each.load.answers) for each in found]) == (expected, [12, 12])
 
 
 def test_one_user_who_gets_too_few_answers_is_an_error_of_the_machine(tmp_path: Path) -> None:

@@ -22,8 +22,11 @@ ANSWER_TOKENS = 8
 
 
 def prefix(check: Check, bench: Bench, progress: Progress, number: int) -> PrefixCache:
-    """Answers to prompts that begin like the ones before, in turns with others, and tokens found in the cache."""
-    shared, window = int(check.threshold("prefix_tokens")), check.threshold("prefix_seconds")
+    """Answers to prompts that begin like the ones before, in turns with others, and tokens found in the cache.
+
+    They are watched for twice as long the second time: a machine that stands still leaves few pairs, far apart.
+    """
+    shared, window = int(check.threshold("prefix_tokens")), check.threshold("prefix_seconds") * number
     seed = SEEDS.getrandbits(32)
     requests = alternating(seed, 1000, shared)
 
@@ -60,9 +63,12 @@ def alternating(seed: int, count: int, shared: int) -> tuple[Request, ...]:
 
 
 def pressure(check: Check, bench: Bench, progress: Progress, number: int) -> KvCache:
-    """Many long answers at once, and how many of them lost their place in the KV cache and started again."""
+    """Many long answers at once, and how many of them lost their place in the KV cache and started again.
+
+    A slow machine gives each user one answer, too few to decide; the second time they are watched for twice as long.
+    """
     count, tokens = int(check.threshold("kv_streams")), int(check.threshold("kv_output_tokens"))
-    window, seed = check.threshold("kv_seconds"), SEEDS.getrandbits(32)
+    window, seed = check.threshold("kv_seconds") * number, SEEDS.getrandbits(32)
     requests = completions(seed, 40 * count, output_tokens=tokens)
 
     def measure() -> Run:
