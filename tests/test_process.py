@@ -67,7 +67,7 @@ def test_stream_ends_its_program_when_the_reader_fails() -> None:
 
 def test_a_child_that_ignores_sigterm_is_killed_with_its_group(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.fork(), flush=True); time.sleep(60)"
+    code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.fork(), flush=True); time.sleep(1000)"
     child = Child([sys.executable, "-c", code], log=log)
     while log.read_text().count("\n") < 2:  # one line of the parent, one of its own child
         assert child.status() is None

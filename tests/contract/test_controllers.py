@@ -71,7 +71,7 @@ def test_an_operator_answers_for_its_resources(space: Space, operator: str) -> N
     until(said, lambda text: text == "hello world", what="the operator to greet", seconds=PATIENCE)
     space.kubectl("patch", f"greetings.{operator}", "one", "--type=merge", "-p", '{"spec": {"text": "again"}}')
     until(said, lambda text: text == "hello again", what="the operator to greet again", seconds=PATIENCE)
-    space.kubectl("delete", f"greetings.{operator}", "one", "--timeout=60s")
+    space.kubectl("delete", f"greetings.{operator}", "one", f"--timeout={PATIENCE:g}s")
     (pod,) = [each["metadata"]["name"] for each in space.find("Pod", label_selector="app=greeter")]
     assert "goodbye one" in space.log(pod)
 

@@ -1,6 +1,7 @@
 """Finalizers, owners and what is removed with them: in the foreground, in the background, or left as orphans."""
 
 from tests.contract.subject import Object, Space, template, workload
+from tests.patience import PATIENCE
 
 
 def config(name: str, owner: Object | None = None, finalizers: tuple[str, ...] = ()) -> Object:
@@ -50,7 +51,7 @@ def test_an_orphan_stays_and_has_no_owner(space: Space) -> None:
 def test_deleting_a_deployment_removes_its_pods(space: Space) -> None:
     space.create(workload("Deployment", "whole", template("sleep 600")))
     space.until("Deployment", "whole", lambda found: found["status"].get("readyReplicas") == 1)
-    space.kubectl("delete", "deployment/whole", "--cascade=foreground", "--timeout=60s")
+    space.kubectl("delete", "deployment/whole", "--cascade=foreground", f"--timeout={PATIENCE:g}s")
     assert not space.find("Pod", label_selector="app=whole")
     assert not space.find("ReplicaSet", label_selector="app=whole")
 

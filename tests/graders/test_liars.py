@@ -70,7 +70,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list
     folder = tmp_path_factory.mktemp("liars")
     argv = [sys.executable, "-m", "tests.graders.liars", str(inspection.TTFT), str(inspection.TPOT)]
     with Child(argv, log=folder / "liars.log") as child, ThreadPoolExecutor(4) as pool:
-        ports = inspection.ports(child.hear(30))
+        ports = inspection.ports(child.hear(PATIENCE))
         asked = {
             name: pool.submit(examined, name, Target(host="127.0.0.1", port=port), number, folder)
             for number, (name, port) in enumerate(ports.items(), 100)

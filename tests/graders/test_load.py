@@ -58,7 +58,7 @@ class Stub:
 
     def __init__(self, child: Child) -> None:
         self.child = child
-        self.ports: dict[str, int] = msgspec.json.decode(child.hear(10) or "{}")
+        self.ports: dict[str, int] = msgspec.json.decode(child.hear(PATIENCE) or "{}")
         self.target = self.liar("honest")
 
     def liar(self, name: str) -> Target:
@@ -66,7 +66,7 @@ class Stub:
 
     def truth(self) -> dict[str, Any]:
         self.child.tell("truth")
-        told: dict[str, Any] = msgspec.json.decode(self.child.hear(10) or "{}")
+        told: dict[str, Any] = msgspec.json.decode(self.child.hear(PATIENCE) or "{}")
         return told
 
 
@@ -293,7 +293,7 @@ def test_an_interrupt_leaves_no_worker(stub: Stub, folder: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         load.run(
-            plan_for(stub.target, arrivals.closed(1), requests(1), window=60),
+            plan_for(stub.target, arrivals.closed(1), requests(1), window=1000),
             folder=folder,
             progress=interrupt,
             workers=1,
@@ -302,7 +302,7 @@ def test_an_interrupt_leaves_no_worker(stub: Stub, folder: Path) -> None:
 
 
 def test_workers_die_with_the_process_that_started_them(stub: Stub, folder: Path) -> None:
-    plan = plan_for(stub.target, arrivals.closed(1), requests(1), window=60)
+    plan = plan_for(stub.target, arrivals.closed(1), requests(1), window=1000)
     (folder / "plan.json").write_bytes(msgspec.json.encode(plan))
     script = (
         "import msgspec, pathlib; from graders import load, plan\n"
@@ -311,7 +311,7 @@ def test_workers_die_with_the_process_that_started_them(stub: Stub, folder: Path
         "load.run(plan, folder=folder, progress=lambda text: print(text, flush=True), workers=1)"
     )
     with Child([sys.executable, "-c", script], log=folder / "parent.log") as parent:
-        assert [parent.hear(20), parent.hear(20)] == ["starting the load generator", "measuring for 60 s"]
+        assert [parent.hear(PATIENCE), parent.hear(PATIENCE)] == ["starting the load generator", "measuring for 1000 s"]
         (worker,) = [each for each in processes_of(folder) if each != parent.pid]
         os.kill(parent.pid, signal.SIGKILL)
         until(

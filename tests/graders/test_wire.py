@@ -40,7 +40,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def null_server(folder: Path, *pem: Path) -> Iterator[int]:
     argv = [sys.executable, "-m", "graders.null_server", "0.004", *map(str, pem)]
     with Child(argv, log=folder / "null.log") as child:
-        yield int(child.hear(20) or 0)
+        yield int(child.hear(PATIENCE) or 0)
 
 
 @contextlib.contextmanager

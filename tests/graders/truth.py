@@ -27,6 +27,7 @@ from graders.samples import Answer, Run
 from graders.workers import carry_out
 from tests.graders.liars import IDS
 from tests.graders.stub_server import MODEL
+from tests.patience import PATIENCE
 
 SECONDS, PART = 0.001, 0.02
 """What a figure may be off: a millisecond, or 2 %, whichever is more."""
@@ -107,7 +108,7 @@ def stub(ttft: float, tpot: float, folder: Path) -> Iterator[tuple[Child, Target
     """An honest stub in a process of its own."""
     argv = [sys.executable, "-m", "tests.graders.stub_server", repr(ttft), repr(tpot)]
     with Child(argv, log=folder / "stub.log") as child:
-        yield child, Target(host="127.0.0.1", port=int(child.hear(60) or 0))
+        yield child, Target(host="127.0.0.1", port=int(child.hear(PATIENCE) or 0))
 
 
 def plan_for(
@@ -155,7 +156,7 @@ def measure(
     plan.check()
     run = carry_out(plan, count=min(workers, plan.schedule.streams or 1), folder=folder, enter=enter, floor=floor)
     child.tell("truth")
-    logs = msgspec.json.decode(child.hear(60) or "{}", type=dict[str, Log])
+    logs = msgspec.json.decode(child.hear(PATIENCE) or "{}", type=dict[str, Log])
     return compare(run, logs)
 
 
