@@ -29,6 +29,8 @@ from graders.rubric import Verdict, read_verdict
 from graders.variance import GIB, kind_of
 
 GRADINGS = ROOT / "benchmarks" / "gradings.jsonl"
+BUSY_CORES = 0.25
+"""What others may use on these two cores before a failed check is not believed: `graders.beside.BUSY_SHARE` of them."""
 PERIOD = 0.1
 """Seconds in which the other process works its share and sleeps for the rest."""
 WORK = """
@@ -52,6 +54,8 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
             grows, what is asked may not.
         machine: processor, cores, memory.
         busy: the share of a core that another process used meanwhile.
+        others: cores that other programs kept busy, and a hypervisor took, during the check that suffered most from it;
+            None where the run does not say.
         started: UTC.
         seconds: from its beginning to its end.
         points: of 100.
@@ -63,6 +67,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     machine: str
     busy: float
+    others: float | None = None
     started: datetime
     seconds: float
     points: int
@@ -70,7 +75,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     again: tuple[str, ...]
 
     @classmethod
-    def of(cls, verdict: Verdict, *, busy: float) -> "Grading":
+    def of(cls, verdict: Verdict, *, busy: float, others: float | None = None) -> "Grading":
         """What is kept of a verdict; raises ValueError for that of a run that has not ended."""
         if verdict.ended is None:
             raise ValueError(f"the grading of {verdict.lab} that began at {verdict.started} has not ended")
@@ -81,6 +86,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
             kind=kind_of(msgspec.structs.replace(verdict, lab_digest=asked, grader_version=release)),
             machine=f"{machine.cores} cores of {machine.cpu_model}, {(machine.memory_bytes or 0) / GIB:.0f} GiB",
             busy=busy,
+            others=others,
             started=verdict.started,
             seconds=round((verdict.ended - verdict.started).total_seconds(), 1),
             points=verdict.points,
@@ -92,6 +98,26 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     def has_failed(self) -> bool:
         """Whether the reference failed a check, which is false."""
         return "failed" in self.missed.values()
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether checks did not pass and none failed."""
+        return bool(self.missed) and not self.has_failed
+
+
+class _Line(msgspec.Struct):
+    """What is read of a line of run.jsonl."""
+
+    kind: str = ""
+    others: float | None = None
+
+
+def busiest(folder: Path) -> float | None:
+    """The most cores that others used during a check, as a run's folder tells it; None where it does not."""
+    records = folder / "run.jsonl"  # `gpulab verify` keeps the verdict alone
+    lines = msgspec.json.Decoder(_Line).decode_lines(records.read_bytes()) if records.exists() else []
+    told = [line.others for line in lines if line.kind == "attempt" and line.others is not None]
+    return round(max(told), 2) if told else None
 
 
 def read(path: Path = GRADINGS) -> list[Grading]:
@@ -115,13 +141,16 @@ def summary(gradings: Sequence[Grading], lab: str) -> str:
         return f"{lab}: no grading is kept"
     mine = [each for each in mine if each.kind == mine[-1].kind]
     failed, beside = sum(each.has_failed for each in mine), sum(each.busy > 0 for each in mine)
-    undecided = sum(bool(each.missed) and not each.has_failed for each in mine)
+    undecided = [each for each in mine if each.is_undecided]
+    disturbed = sum((each.others or 0) > BUSY_CORES for each in undecided)
+    meanwhile = f", {disturbed} of them while others used more than {BUSY_CORES:g} cores" if undecided else ""
     seconds = [each.seconds for each in mine]
     most = 100 * stats.share_interval(failed, len(mine))[1]
     return (
         f"{lab}: {len(mine)} gradings on {mine[-1].machine}, {beside} of them beside a process that wanted a core some "
         f"of the time; in {failed} a check failed, which bounds the rate of false failures at {most:.1f} % with 95 % "
-        f"confidence; {undecided} were undecided in a check; {min(seconds):.0f} to {max(seconds):.0f} s each"
+        f"confidence; {len(undecided)} were undecided in a check{meanwhile}; {min(seconds):.0f} to "
+        f"{max(seconds):.0f} s each"
     )
 
 
@@ -140,7 +169,7 @@ def main() -> int:
     parser.add_argument("--add", type=Path, nargs="+", metavar="VERDICT", help="verdict.json files to keep instead")
     options = parser.parse_args()
     if options.add:
-        add(Grading.of(read_verdict(path), busy=options.busy) for path in options.add)
+        add(Grading.of(read_verdict(path), busy=options.busy, others=busiest(path.parent)) for path in options.add)
         print(summary(read(), options.lab))
         return 0
     results = RESULTS / "references" / (f"busy-{options.busy:g}" if options.busy else "alone")
@@ -150,7 +179,7 @@ def main() -> int:
         name, verdict = graded(lab, words, results)
         verdicts.append(verdict)
         if verdict.ended:
-            add([Grading.of(verdict, busy=options.busy)])
+            add([Grading.of(verdict, busy=options.busy, others=busiest(results / lab / name))])
         return name, verdict
 
     with tempfile.TemporaryDirectory(prefix="references-") as name, contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.references import GRADINGS, Grading, add, read, summary
+from benchmarks.references import GRADINGS, Grading, add, busiest, read, summary
 from graders.machine import Machine
 from graders.rubric import CheckResult, Verdict
 from tests.graders.verdicts import NOON, result, verdict_on
@@ -49,15 +49,32 @@ def test_a_grading_that_did_not_end_is_not_kept() -> None:
         Grading.of(unfinished, busy=0)
 
 
+def test_what_others_used_is_that_of_the_check_that_suffered_most(tmp_path: Path) -> None:
+    lines = [
+        '{"kind":"header","others":9}',
+        '{"kind":"attempt","check":"speed","others":0.1}',
+        '{"kind":"attempt","check":"speed","others":1.184}',
+        '{"kind":"attempt","check":"streams","others":null}',
+    ]
+    (tmp_path / "run.jsonl").write_text("\n".join(lines))
+    assert busiest(tmp_path) == 1.18
+    (tmp_path / "run.jsonl").write_text(lines[0])
+    assert busiest(tmp_path) is None
+    assert busiest(tmp_path / "of a verdict alone") is None
+
+
 def test_the_sentence_counts_gradings_of_the_newest_kind() -> None:
     assert summary([], "03_vllm") == "03_vllm: no grading is kept"
     other = Grading.of(msgspec.structs.replace(RUNS[2], submission="cd34"), busy=0)
-    kept = [other, *(Grading.of(each, busy=busy) for each, busy in zip(RUNS, (0.0, 0.5, 0.5), strict=True))]
+    used = zip(RUNS, (0.0, 0.5, 0.5), (None, 0.7, 0.6), strict=True)
+    kept = [other, *(Grading.of(each, busy=busy, others=others) for each, busy, others in used)]
     assert summary(kept[:3], "03_vllm") == (
         "03_vllm: 2 gradings on 2 cores of cpu, 8 GiB, 1 of them beside a process that wanted a core some of the time; "
         "in 0 a check failed, which bounds the rate of false failures at 84.2 % with 95 % confidence; 1 were undecided "
-        "in a check; 241 to 242 s each"
+        "in a check, 1 of them while others used more than 0.25 cores; 241 to 242 s each"
     )
+    quiet = [*kept[:2], msgspec.structs.replace(kept[2], others=0.2)]
+    assert "1 were undecided in a check, 0 of them while others" in summary(quiet, "03_vllm")
     assert "3 gradings" in summary(kept, "03_vllm")
     assert "in 1 a check failed" in summary(kept, "03_vllm")
 
