@@ -4,6 +4,7 @@ Place: tests of the lab's judges and of its re-scoring. Limits: made by hand; th
 """
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -127,5 +128,10 @@ FACTS: dict[str, Facts] = {
     "replica_loss": Loss(load=loads(60), pods=2, seconds=12.0),
 }
 """By check."""
+
+
+def but(check: str, **changes: Any) -> Facts:
+    return msgspec.structs.replace(FACTS[check], **changes)
+
 
 DISAGREEMENTS = (Disagreement("mean_ttft", "expected 1, observed 2"),)

@@ -3,33 +3,31 @@
 Place: test_03_vllm_judges.py. Limits: as `facts_03_vllm`, of which each is a variation.
 """
 
-from typing import Any
-
 import msgspec
 
 from graders.budget import Used
 from graders.judging import Facts
 from graders.stats import Outcome
 from tests.labs.facts_03_vllm import (
+    ALONE,
     DISAGREEMENTS,
-    FACTS,
     LATE,
     LATE_WORDS,
     broken,
+    but,
     good,
     held,
     load,
     loads,
     paced,
     pair,
-    turns,
 )
+from tests.labs.shortfalls_03_vllm_replicas import REPLICAS
 from vllm_lab.counters_facts import Edges
 from vllm_lab.gpu import GpuSeen
+from vllm_lab.objective_facts import Paced
 
-
-def but(check: str, **changes: Any) -> Facts:
-    return msgspec.structs.replace(FACTS[check], **changes)
+LATELY = msgspec.structs.replace(ALONE, limits=("it came late",))
 
 
 FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
@@ -121,10 +119,10 @@ FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
     ),
     "nothing to compare": (
         "counters_agree",
-        but("counters_agree", agreed=()),
+        but("counters_agree", agreed=(), left_out=("mean_ttft", "littles_law")),
         "inconclusive",
         "disagree",
-        "0 of 0 comparisons agree over 40 answers",
+        "0 of 0 comparisons agree over 40 answers; not made: mean_ttft, littles_law",
     ),
     "a histogram that hides the tail": (
         "counters_agree",
@@ -219,6 +217,23 @@ FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
         "queueing",
         "30 of 60 requests (50%); 30 began late, 0 flowed slowly, 0 failed",
     ),
+    "a starter that a late client saw": (
+        "service_level_objective",
+        but(
+            "service_level_objective",
+            parts=(
+                Paced(
+                    before=ALONE,
+                    after=msgspec.structs.replace(ALONE, limits=("it came late",)),
+                    rate=9.0,
+                    load=loads(60),
+                ),
+            ),
+        ),
+        "inconclusive",
+        None,
+        "0 of 0 requests (0%); 0 began late, 0 flowed slowly, 0 failed; the client was the bottleneck: it came late",
+    ),
     **{
         f"a low knee with {hint}": (
             "highest_load",
@@ -258,103 +273,5 @@ FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
         "it holds at 0 times; in time were 60 of 60 at 6, 0 of 60 at 9; the machine's speed changed: the starter "
         "served 1.60 times as much after it as before",
     ),
-    "pre-emptions": (
-        "kv_cache",
-        but("kv_cache", preemptions=30.0),
-        "failed",
-        "preempted",
-        "15.0 flowed on average; 30 pre-emptions in 40 answers",
-    ),
-    "few that flow": (
-        "kv_cache",
-        but("kv_cache", flows=(1.0,) * 4),
-        "failed",
-        "few",
-        "2.0 flowed on average; 0 pre-emptions in 40 answers",
-    ),
-    "long answers that break": (
-        "kv_cache",
-        but("kv_cache", load=loads(40, failed=1)),
-        "failed",
-        "broken",
-        "15.0 flowed on average; 0 pre-emptions in 40 answers; most often: it broke",
-    ),
-    "pre-emptions that nobody counts": (
-        "kv_cache",
-        but("kv_cache", preemptions=None),
-        "inconclusive",
-        None,
-        "15.0 flowed on average; 0 pre-emptions in 40 answers; vllm:num_preemptions_total cannot be read: it is not "
-        "there",
-    ),
-    "no cache": (
-        "prefix_cache",
-        but("prefix_cache", hits=0.0),
-        "failed",
-        "no_hits",
-        "4.00 times sooner: TTFT 100 ms against 400 ms; 0 of 15360 tokens came from the cache",
-    ),
-    "a cache that helps little": (
-        "prefix_cache",
-        but("prefix_cache", load=turns(1.2)),
-        "failed",
-        "slow",
-        "1.20 times sooner: TTFT 100 ms against 120 ms; 15000 of 15360 tokens came from the cache",
-    ),
-    "prompts that are refused": (
-        "prefix_cache",
-        but("prefix_cache", load=load(*map(broken, range(8))), repeated=0),
-        "failed",
-        "broken",
-        "0.00 times sooner: TTFT inf ms against inf ms; 15000 of 0 tokens came from the cache; most often: it broke",
-    ),
-    "prompts beside a late client": (
-        "prefix_cache",
-        but("prefix_cache", load=msgspec.structs.replace(turns(1.2), client=LATE)),
-        "inconclusive",
-        "slow",
-        f"1.20 times sooner: TTFT 100 ms against 120 ms; 15000 of 15360 tokens came from the cache; {LATE_WORDS}",
-    ),
-    "requests that met no server": (
-        "rolling_upgrade",
-        but("rolling_upgrade", failed=3, unanswered=2),
-        "failed",
-        "early",
-        "3 of 20 requests failed in 40 s; the pod was replaced within 31 s",
-    ),
-    "requests that lost their server": (
-        "rolling_upgrade",
-        but("rolling_upgrade", failed=3, unanswered=1),
-        "failed",
-        "cut_off",
-        "3 of 20 requests failed in 40 s; the pod was replaced within 31 s",
-    ),
-    "an upgrade that cannot end": (
-        "rolling_upgrade",
-        but("rolling_upgrade", took=None, unfinished="it ends again and again", ending=True),
-        "failed",
-        "stuck",
-        "0 of 20 requests failed in 40 s; it ends again and again",
-    ),
-    "an upgrade that takes long": (
-        "rolling_upgrade",
-        but("rolling_upgrade", took=None, unfinished="it was not done in 40 s"),
-        "inconclusive",
-        None,
-        "0 of 20 requests failed in 40 s; it was not done in 40 s",
-    ),
-    "one replica": (
-        "replica_loss",
-        but("replica_loss", pods=1, load=loads(60, failed=40)),
-        "failed",
-        "alone",
-        "40 of 60 requests failed after one of 1 pods was lost; most often: it broke",
-    ),
-    "a Service that does not notice": (
-        "replica_loss",
-        but("replica_loss", load=loads(60, failed=40)),
-        "failed",
-        "slow",
-        "40 of 60 requests failed after one of 2 pods was lost; most often: it broke",
-    ),
+    **REPLICAS,
 }

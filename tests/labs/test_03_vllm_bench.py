@@ -1,6 +1,7 @@
 """What the bench of 03_vllm does when the infrastructure breaks under it, without any."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -9,13 +10,14 @@ import msgspec
 import pytest
 
 from graders.arrivals import Schedule
-from graders.errors import InfrastructureError
-from graders.samples import Run
+from graders.diagnosis import Health
+from graders.errors import InfrastructureError, SubmissionError
+from graders.samples import Run, Sample
 from tests.labs.facts_03_vllm import LAB, loads, paced
 from tests.labs.test_03_vllm import answer
 from tests.labs.test_03_vllm import run as run_of
-from vllm_lab import caches, performance
-from vllm_lab.bench import Bench
+from vllm_lab import availability, caches, performance
+from vllm_lab.bench import Bench, completions
 from vllm_lab.loads import Alone
 from vllm_lab.objective_facts import Paced
 
@@ -129,6 +131,87 @@ def test_caches_are_watched_for_twice_as_long_when_measured_again(take: Any, exp
     assert (windows, [len(each.load.answers) for each in found]) == (expected, [12, 12])
 
 
+class Watched(Bench):
+    """What one user of its starter sees, by window."""
+
+    runs: list[Run]
+
+    def run(self, side: str, name: str, *_: Any, window: float, **__: Any) -> Any:
+        return self.runs.pop(0)
+
+
+def watched(*runs: Run, tmp_path: Path) -> Watched:
+    nothing: Any = SimpleNamespace(namespace="none")
+    bench = Watched(nothing, nothing, nothing, nothing, tmp_path, {}, contextlib.ExitStack())
+    bench.runs = list(runs)
+    return bench
+
+
+def lone(*samples: Sample) -> Run:
+    """Answers of 16 tokens, in 10 s; fewer cannot be a burst."""
+    run = run_of(list(samples))
+    requests = completions(7, 12, prompt_tokens=1600, output_tokens=16)
+    return dataclasses.replace(run, plan=msgspec.structs.replace(run.plan, requests=requests))
+
+
+def flow(index: int) -> Sample:
+    """An answer whose tokens come one by one."""
+    return answer(index, 0.0, 0.5, (1,) * 16)
+
+
+def burst(index: int) -> Sample:
+    """An answer all of whose tokens come at its end."""
+    sample = flow(index)
+    return msgspec.structs.replace(sample, times=(sample.times[0], *(1.3,) * (len(sample.times) - 1)))
+
+
+def test_an_answer_in_a_burst_says_nothing_of_the_starters_pace(tmp_path: Path) -> None:
+    some = lone(flow(0), flow(1), flow(2), burst(3))
+    assert [each.good for each in some.answers] == [True, True, True, False]
+    bench = watched(lone(flow(0), flow(1), burst(2)), some, tmp_path=tmp_path)
+    found = bench.alone("alone", print)
+    assert (found.ttft, found.tpot, found.rate) == pytest.approx((0.5, 0.1, 1 / 2))
+
+
+def test_a_starter_whose_answers_keep_coming_in_bursts_is_an_error_of_the_machine(tmp_path: Path) -> None:
+    bursts = lone(*map(burst, range(4)))
+    bench = watched(bursts, bursts, bursts, tmp_path=tmp_path)
+    with pytest.raises(InfrastructureError) as error:
+        bench.alone("alone", print)
+    assert str(error.value) == (
+        "the starter, which the lab compares with, gave one user 4 answers in 10 s, of which 0 came token by token; "
+        "measure again while the machine is quiet"
+    )
+
+
+@pytest.mark.parametrize(("times", "late"), [(2, False), (3, True)], ids=["in the end in time", "late each time"])
+def test_a_starter_that_a_late_client_saw_is_watched_again(times: int, late: bool, tmp_path: Path) -> None:
+    calm = lone(*map(flow, range(3)))
+    worker = Health(worker=0, cpu=0.1, wall=10.0, lags=(0.5,), pauses=(), ran_out=0, uvloop=True, scheduling="normal")
+    behind = dataclasses.replace(calm, workers=(worker,))
+    bench = watched(*(behind if late or number < times - 1 else calm for number in range(times)), tmp_path=tmp_path)
+    found = bench.alone("alone", print)
+    assert bench.runs == []
+    assert found.limits == (
+        (
+            "1 % of the looks at the sockets were 500.0 ms late or more, where 100.0 ms are allowed; free cores for "
+            "it, or use fewer streams",
+        )
+        if late
+        else ()
+    )
+
+
+def test_replicas_that_do_not_come_up_are_a_finding(tmp_path: Path) -> None:
+    def all_replicas(progress: Any) -> list[str]:
+        raise SubmissionError("1 of 2 pods are ready")
+
+    bench: Any = SimpleNamespace(all_replicas=all_replicas, alone_last=lambda _: Alone(0.01, 0.002, rate=10.0))
+    check: Any = SimpleNamespace(threshold=LAB.thresholds["L1"].__getitem__)
+    found = availability.loss(check, bench, print, 1)
+    assert (found.load, found.unready) == (None, "1 of 2 pods are ready")
+
+
 def test_one_user_who_gets_too_few_answers_is_an_error_of_the_machine(tmp_path: Path) -> None:
     nothing: Any = SimpleNamespace(namespace="none")
     with contextlib.ExitStack() as stack:
@@ -180,7 +263,8 @@ def test_the_starter_is_asked_before_and_after_each_load() -> None:
     """What it did just after one load is what the next one is planned by, and it has a name of its own."""
     speeds, seen = iter([20.0, 10.0]), list[tuple[str, int]]()
 
-    def run(side: str, name: str, schedule: Schedule, *_: Any, ramp: float, window: float) -> Run:
+    def run(side: str, name: str, schedule: Schedule, *_: Any, ramp: float, window: float, seed: int) -> Run:
+        assert schedule.seed == seed
         seen.append((f"{name}-{side}", round(60 / window)))
         return run_of([answer(0, 0.0, 0.5, (1,) * 8)], window)
 

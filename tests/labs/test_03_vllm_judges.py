@@ -11,9 +11,9 @@ from graders.errors import HarnessError
 from graders.judging import Asked, Facts, load
 from graders.rubric import Finding
 from graders.stats import Outcome
-from tests.labs.facts_03_vllm import CALM, FACTS, LAB, loads, paced, pair
+from tests.labs.facts_03_vllm import CALM, FACTS, LAB, but, loads, paced, pair
 from tests.labs.facts_03_vllm import load as load_of
-from tests.labs.shortfalls_03_vllm import FAILURES, but
+from tests.labs.shortfalls_03_vllm import FAILURES
 from vllm_lab import judges
 from vllm_lab.loads import Answered, Load
 from vllm_lab.objective_facts import ServiceLevel
@@ -101,6 +101,14 @@ def test_what_falls_short_is_told_with_its_hint(name: str) -> None:
 )
 def test_another_threshold_decides_otherwise(check: str, numbers: dict[str, float], verdict: Outcome) -> None:
     assert judged(check, FACTS[check], **numbers).verdict == verdict
+
+
+def test_a_knee_lies_between_the_load_that_holds_and_the_next_or_above_all() -> None:
+    found = judged("highest_load", FACTS["highest_load"])
+    assert (found.value, found.interval, found.confidence) == (6.0, (6.0, 9.0), None)
+    above = judged("highest_load", but("highest_load", rungs=((3.0, paced(loads(60))), (9.0, paced(loads(60))))))
+    assert (above.value, above.interval) == (9.0, None)
+    assert above.observed == "it holds at 9 times, the most that was tried; in time were 60 of 60 at 3, 60 of 60 at 9"
 
 
 def test_bounds_decide_how_late_the_client_may_be() -> None:

@@ -58,8 +58,13 @@ def upgrade(check: Check, bench: Bench, progress: Progress, number: int) -> Upgr
 def loss(check: Check, bench: Bench, progress: Progress, number: int) -> Loss:
     """Requests at an even pace while one pod is deleted without grace."""
     say = within(progress, "loss of a replica")
-    pods = bench.all_replicas(say)
     rate = check.threshold("loss_load_factor") * bench.alone_last(say).rate
+    # As many as decide the share, also where the starter, which the load is counted by, is slow.
+    window = max(check.threshold("loss_seconds"), check.threshold("loss_requests") / rate)
+    try:
+        pods = bench.all_replicas(say)
+    except SubmissionError as error:
+        return Loss(load=None, pods=0, seconds=window, unready=str(error))
     victim, ramp = SEEDS.choice(pods), 1.0
 
     def happen() -> None:
@@ -67,8 +72,6 @@ def loss(check: Check, bench: Bench, progress: Progress, number: int) -> Loss:
         say(f"deleting {victim} without grace")
         bench.kill(victim)
 
-    # As many as decide the share, also where the starter, which the load is counted by, is slow.
-    window = max(check.threshold("loss_seconds"), check.threshold("loss_requests") / rate)
     run = _loaded(bench, f"loss-{number}", say, rate, window, int(check.threshold("loss_output_tokens")), happen, ramp)
     return Loss(load=Load.of(run), pods=len(pods), seconds=window, evidence=bench.kept(f"loss-{number}-"))
 

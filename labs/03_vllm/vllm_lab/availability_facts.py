@@ -1,13 +1,14 @@
 """What is measured of an upgrade and of the loss of a replica, and how that is judged. Pure.
 
-Place: `availability` measures these facts, judges.py names the judges. Limits: one upgrade and one loss.
+Place: `availability` measures these facts, judges.py names the judges. Limits: one upgrade and one loss. What came
+whole although the client was late did come whole, so only what falls short is undecided then.
 """
 
 from graders import stats
 from graders.judging import Facts, Thresholds
 from graders.rubric import Finding
 from graders.stats import Outcome
-from vllm_lab.loads import Load, complaint
+from vllm_lab.loads import Load, complaint, excuse
 
 ONE_SIDED = 0.975
 UNIT = "share of requests"
@@ -39,40 +40,52 @@ class Upgrade(Facts, frozen=True, kw_only=True):
 
 def judge_upgrade(facts: Upgrade, _: Thresholds) -> Finding:
     """Whether it came to its end, and no request failed meanwhile."""
-    n, failed = facts.requests, facts.failed
-    verdict: Outcome = (
-        "failed" if facts.ending or failed else "passed" if facts.took is not None and n else "inconclusive"
-    )
+    n, failed, limits = facts.requests, facts.failed, facts.load.limits() if facts.failed else []
+    broke = facts.ending or (failed and not limits)
+    done = facts.took is not None and n and not failed
+    verdict: Outcome = "failed" if broke else "passed" if done else "inconclusive"
     told = facts.unfinished if facts.took is None else f"the pod was replaced within {facts.took:.0f} s"
     met = "early" if facts.unanswered * 2 > failed else "cut_off"
     return Finding.of_estimate(
         stats.share(n - failed, n),
         unit=UNIT,
         expected="no failed request while the pod that serves is replaced",
-        observed=f"{failed} of {n} requests failed in {facts.seconds:.0f} s; {told or ''}{complaint([facts.load])}",
+        observed=(
+            f"{failed} of {n} requests failed in {facts.seconds:.0f} s; {told or ''}{complaint([facts.load])}"
+            f"{excuse(limits)}"
+        ),
         verdict=verdict,
         hint=None if verdict != "failed" else "stuck" if facts.ending else met,
     )
 
 
 class Loss(Facts, frozen=True, kw_only=True):
-    """Requests in the `seconds` after one of so many pods was lost."""
+    """Requests in the `seconds` after one of so many pods was lost; no load, and `unready` why, where none could be."""
 
-    load: Load
+    load: Load | None
     pods: int
     seconds: float
+    unready: str | None = None
 
 
 def judge_loss(facts: Loss, threshold: Thresholds) -> Finding:
     """Whether so large a share of the requests was answered."""
-    share, n = threshold("loss_share"), len(facts.load.answers)
+    share = threshold("loss_share")
+    expected = f"at least {share:.0%} of the requests in the {facts.seconds:g} s after a pod was lost are answered"
+    if facts.load is None:
+        return Finding(expected=expected, observed=facts.unready or "", verdict="failed", unit=UNIT, n=0)
+    n = len(facts.load.answers)
     good = n - facts.load.incomplete
     verdict = stats.decide_share(good, n, share, confidence=ONE_SIDED)
+    limits = facts.load.limits() if verdict != "passed" else []
     return Finding.of_estimate(
         stats.share(good, n),
         unit=UNIT,
-        expected=f"at least {share:.0%} of the requests in the {facts.seconds:g} s after a pod was lost are answered",
-        observed=f"{n - good} of {n} requests failed after one of {facts.pods} pods was lost{complaint([facts.load])}",
-        verdict=verdict,
+        expected=expected,
+        observed=(
+            f"{n - good} of {n} requests failed after one of {facts.pods} pods was lost{complaint([facts.load])}"
+            f"{excuse(limits)}"
+        ),
+        verdict="inconclusive" if limits else verdict,
         hint=None if verdict == "passed" else "alone" if facts.pods == 1 else "slow",
     )

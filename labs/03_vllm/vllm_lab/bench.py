@@ -25,7 +25,7 @@ from graders.plan import Plan, Request, Target
 from graders.pods import Pods, Release, Trouble
 from graders.record import Record
 from graders.sampler import Place, Scrape
-from graders.samples import Run
+from graders.samples import Answer, Run
 from vllm_lab.loads import OUTPUT_TOKENS, Alone
 from vllm_lab.sides import MODEL, PORT
 
@@ -210,19 +210,16 @@ class Bench:
         return name
 
     def alone(self, name: str, progress: Progress) -> Alone:
-        """Measures the starter's configuration with one user, for longer where too few requests ended."""
+        """Measures the starter's configuration with one user; up to twice again, for longer, where it says little."""
         window = ALONE_SECONDS
         for again in AGAIN:
             run = self.run("baseline", name + again, arrivals.closed(1), progress, ramp=0.5, window=window)
-            if not are_few(run):
+            if run.incomplete or (len(paced(run)) >= FEWEST and not run.client_limits()):
                 break
             window *= 2
         refuse_broken(run)
-        # By the time that one takes: how many end in so short a window depends on when the first begins.
-        rate = 1 / statistics.fmean(answer.e2e for answer in run.measured)
-        found = Alone(statistics.median(run.ttft()), statistics.median(run.tpot()), rate)
-        self._alone = found
-        return found
+        self._alone = alone_of(run)
+        return self._alone
 
     def alone_last(self, progress: Progress) -> Alone:
         """The same, as it was measured last, if it was."""
@@ -312,6 +309,25 @@ def completions(
     return workload.completions(
         seed=seed, count=count, ids=IDS, prompt_tokens=prompt_tokens, output_tokens=output_tokens, model=MODEL
     )
+
+
+def paced(run: Run) -> list[Answer]:
+    """The answers that came token by token: one that came in a burst has no pace of its own."""
+    return [answer for answer in run.measured if answer.good]
+
+
+def alone_of(run: Run) -> Alone:
+    """What the starter did for one user; raises InfrastructureError when too little came token by token."""
+    good = paced(run)
+    if len(good) < FEWEST:
+        raise InfrastructureError(
+            f"the starter, which the lab compares with, gave one user {len(run.measured)} answers in "
+            f"{run.plan.window:g} s, of which {len(good)} came token by token; measure again while the machine is quiet"
+        )
+    # By the time that one takes: how many end in so short a window depends on when the first begins.
+    rate = 1 / statistics.fmean(answer.e2e for answer in good)
+    tpot = statistics.median(answer.tpot for answer in good if answer.tpot is not None)
+    return Alone(statistics.median(answer.ttft for answer in good), tpot, rate, tuple(run.client_limits()))
 
 
 def are_few(run: Run) -> bool:

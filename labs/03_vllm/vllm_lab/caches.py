@@ -7,6 +7,7 @@ server's own counters are read between two moments at which it is idle.
 from clusters.api import Progress, within
 from graders import arrivals, workload
 from graders.check import Check
+from graders.crosscheck import Crosscheck
 from graders.lengths import Fixed
 from graders.plan import Request
 from graders.prompts import Prefixes, Workload
@@ -14,6 +15,7 @@ from graders.samples import Run
 from graders.workload import Completions
 from vllm_lab.bench import IDS, SEEDS, Bench, completions
 from vllm_lab.caches_facts import KvCache, PrefixCache, is_shared
+from vllm_lab.counters_facts import TIMED
 from vllm_lab.loads import Load
 from vllm_lab.sides import MODEL
 
@@ -41,7 +43,8 @@ def prefix(check: Check, bench: Bench, progress: Progress, number: int) -> Prefi
         shared=shared,
         load=Load.of(run),
         repeated=sum(repeated),
-        hits=observed.found.prefix_hits or 0.0,
+        hits=observed.found.prefix_hits,
+        unread=unread(observed.found),
         evidence=observed.evidence,
     )
 
@@ -85,9 +88,17 @@ def pressure(check: Check, bench: Bench, progress: Progress, number: int) -> KvC
         flows=flows(observed.run),
         answers=len(observed.run.answers),
         preemptions=observed.found.preemptions,
-        unread=tuple(each.sentence for each in observed.found.disagreements[:1]),
+        unread=unread(observed.found),
         evidence=observed.evidence,
     )
+
+
+def unread(found: Crosscheck) -> tuple[str, ...]:
+    """Why the server's counters cannot be believed: what client and server count must agree, else no gain is explained.
+
+    Times are compared by the check of the counters, under a load that is made for it.
+    """
+    return tuple(each.sentence for each in found.disagreements if not each.name.startswith(TIMED))
 
 
 def flows(run: Run) -> tuple[float, ...]:

@@ -23,21 +23,27 @@ class PrefixCache(Facts, frozen=True, kw_only=True):
     """A load in which every other prompt begins with the same `shared` tokens.
 
     `repeated` tokens are what prompts had in common with one before, and `hits` what the cache is said to have had of
-    prompts.
+    prompts, None where the server does not tell; `unread` is why its counters cannot be believed.
     """
 
     shared: int
     load: Load
     repeated: int
-    hits: float
+    hits: float | None
+    unread: tuple[str, ...] = ()
 
 
 def judge_prefix_cache(facts: PrefixCache, threshold: Thresholds) -> Finding:
     """How much sooner answers begin whose prompt begins like the ones before, and whether the cache is why."""
     goal, load, estimate = threshold("prefix_gain"), facts.load, stats.median_of_pairs(gains(facts.load.answers))
-    explained = bool(facts.repeated) and facts.hits >= HITS * facts.repeated
-    limits = load.limits()
-    verdict = stats.decide(estimate, goal) if explained else "failed"
+    explained = bool(facts.repeated) and (facts.hits or 0.0) >= HITS * facts.repeated
+    limits, unread = load.limits(), facts.hits is None or bool(facts.unread)
+    verdict: Outcome = stats.decide(estimate, goal) if explained else "failed"
+    if limits or (unread and not load.incomplete):
+        verdict = "inconclusive"
+    elif load.incomplete:
+        verdict = "failed"
+    cached = f"{facts.hits or 0:.0f} of {facts.repeated} tokens came from the cache"
     own, shared = (
         [
             statistics.median(each.waited for each in load.answers if is_shared(each.index) == kind)
@@ -55,11 +61,25 @@ def judge_prefix_cache(facts: PrefixCache, threshold: Thresholds) -> Finding:
         ),
         observed=(
             f"{estimate.value or 0:.2f} times sooner: TTFT {shared * 1000:.0f} ms against {own * 1000:.0f} ms; "
-            f"{facts.hits:.0f} of {facts.repeated} tokens came from the cache{complaint([load])}{excuse(limits)}"
+            f"{doubted(VLLM.prefix_hits, facts.unread) if unread else cached}{complaint([load])}{excuse(limits)}"
         ),
-        verdict="inconclusive" if limits and not load.incomplete else verdict,
-        hint=None if verdict == "passed" else "broken" if load.incomplete else "slow" if explained else "no_hits",
+        verdict=verdict,
+        hint=_slow_hint(facts, explained) if verdict != "passed" else None,
     )
+
+
+def _slow_hint(facts: PrefixCache, explained: bool) -> str | None:
+    """What kept answers from beginning sooner, as far as it is known."""
+    if facts.load.incomplete:
+        return "broken"
+    if facts.hits is None or facts.unread:
+        return None
+    return "slow" if explained else "no_hits"
+
+
+def doubted(counter: str | None, unread: Sequence[str]) -> str:
+    """That a counter says nothing, and why."""
+    return f"{counter} cannot be read: {(*unread, 'it is not there')[0]}"
 
 
 def is_shared(index: int) -> bool:
@@ -79,7 +99,7 @@ class KvCache(Facts, frozen=True, kw_only=True):
     """A load of `streams` answers of `tokens` tokens at once.
 
     `flows` are the seconds of the window in which each of all `answers` flowed, `preemptions` how often one lost its
-    place in the KV cache, None where the server does not tell; `unread` says why not.
+    place in the KV cache, None where the server does not tell; `unread` is why its counters cannot be believed.
     """
 
     streams: int
@@ -95,11 +115,14 @@ def judge_kv_cache(facts: KvCache, threshold: Thresholds) -> Finding:
     """Whether many long answers at once all flow, without losing their place in the KV cache and starting again."""
     share, flowing = threshold("kv_share"), threshold("kv_flowing")
     n, load, limits = facts.answers, facts.load, facts.load.limits()
-    lost = min(n, round(facts.preemptions or 0))
+    unread = facts.preemptions is None or bool(facts.unread)
+    lost = 0 if unread else min(n, round(facts.preemptions or 0))
     at_once = sum(facts.flows) / load.client.window
     kept = stats.decide_share(n - lost, n, share, confidence=ONE_SIDED)
-    verdict: Outcome = "failed" if load.incomplete or at_once < flowing else kept
-    unread = f"; {VLLM.preemptions} cannot be read: {(*facts.unread, 'it is not there')[0]}"
+    verdict: Outcome = "inconclusive" if unread else kept
+    if load.incomplete or at_once < flowing:
+        verdict = "failed"
+    hint = "broken" if load.incomplete else "preempted" if lost else "few" if at_once < flowing else None
     return Finding.of_estimate(
         stats.share(n - lost, n),
         unit="share of answers that keep their place",
@@ -109,8 +132,8 @@ def judge_kv_cache(facts: KvCache, threshold: Thresholds) -> Finding:
         ),
         observed=(
             f"{at_once:.1f} flowed on average; {facts.preemptions or 0:.0f} pre-emptions in {n} answers"
-            f"{unread if facts.preemptions is None else ''}{complaint([load])}{excuse(limits)}"
+            f"{f'; {doubted(VLLM.preemptions, facts.unread)}' if unread else ''}{complaint([load])}{excuse(limits)}"
         ),
-        verdict="inconclusive" if limits or facts.preemptions is None else verdict,
-        hint=None if verdict == "passed" else "broken" if load.incomplete else "preempted" if lost else "few",
+        verdict="inconclusive" if limits else verdict,
+        hint=None if verdict == "passed" else hint,
     )

@@ -26,8 +26,9 @@ def agree(check: Check, bench: Bench, progress: Progress, number: int) -> Counte
     rate = check.threshold("counters_load_factor") * alone.rate
 
     def measure() -> Run:
-        schedule = arrivals.poisson(rate, n / rate, seed=SEEDS.getrandbits(32))
-        return bench.run("submission", f"counters-{number}", schedule, say, window=n / rate)
+        seed = SEEDS.getrandbits(32)
+        schedule = arrivals.poisson(rate, n / rate, seed=seed)
+        return bench.run("submission", f"counters-{number}", schedule, say, window=n / rate, seed=seed)
 
     observed = bench.observe(f"counters-{number}", say, measure, every=EVERY_SECONDS)
     histograms, unreadable = edges(observed.scrapes.after[0].text)
@@ -36,6 +37,7 @@ def agree(check: Check, bench: Bench, progress: Progress, number: int) -> Counte
         load=Load.of(observed.run),
         disagreements=observed.found.disagreements,
         agreed=observed.found.agreed,
+        left_out=tuple(observed.found.left_out),
         histograms=histograms,
         unreadable=unreadable,
         evidence=observed.evidence,

@@ -33,7 +33,8 @@ class Edges(msgspec.Struct, frozen=True, kw_only=True):
 class Counters(Facts, frozen=True, kw_only=True):
     """What the starter does alone, the load, which comparisons agree, and the histograms at its end.
 
-    `unreadable` is why there are no histograms, None where the metrics could be read.
+    `left_out` are names of comparisons that could not be made, `unreadable` is why there are no histograms, None where
+    the metrics could be read.
     """
 
     alone: Alone
@@ -42,6 +43,7 @@ class Counters(Facts, frozen=True, kw_only=True):
     agreed: tuple[str, ...]
     histograms: tuple[Edges, ...]
     unreadable: str | None
+    left_out: tuple[str, ...] = ()
 
 
 def judge_counters(facts: Counters, threshold: Thresholds) -> Finding:
@@ -54,6 +56,7 @@ def judge_counters(facts: Counters, threshold: Thresholds) -> Finding:
     verdict: Outcome = "failed" if sure or blind else "inconclusive" if said or not facts.agreed else "passed"
     compared = len(facts.agreed) + len({each.name for each in facts.disagreements})
     told = f"{len(facts.agreed)} of {compared} comparisons agree over {len(facts.load.answers)} answers"
+    told += f"; not made: {', '.join(facts.left_out)}" if facts.left_out else ""
     return Finding(
         expected=(
             "counters, gauges and histograms agree with what the client counted, and the histograms of TTFT, TPOT and "

@@ -19,11 +19,15 @@ OUTPUT_TOKENS = 64
 
 
 class Alone(msgspec.Struct, frozen=True):
-    """What the starter's configuration does for one user: median TTFT and TPOT in seconds, and requests per second."""
+    """What the starter's configuration does for one user: median TTFT and TPOT in seconds, and requests per second.
+
+    `limits` are why the client, not the server, bounds that; empty when it does not.
+    """
 
     ttft: float
     tpot: float
     rate: float
+    limits: tuple[str, ...] = ()
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True):

@@ -67,6 +67,7 @@ class Paced(msgspec.Struct, frozen=True, kw_only=True):
     def limits(self, objective: Objective) -> list[str]:
         """Why it says nothing of the server: the client was the bottleneck, or the machine changed its speed."""
         found = bottleneck(self.load.limits(ttft=objective.ttft, tpot=objective.tpot))
+        found += bottleneck([*self.before.limits, *self.after.limits])
         change = self.after.rate / self.before.rate
         if not 1 / STEADY <= change <= STEADY:
             found.append(
@@ -195,15 +196,15 @@ def judge_highest_load(facts: HighestLoad, threshold: Thresholds) -> Finding:
     told = ", ".join(f"{each.tally.met} of {len(each.tally.outcomes)} at {rung:g}" for rung, each in probes.items())
     missed = [probe for rung, probe in probes.items() if outcomes[rung] != "passed"]
     limits = [limit for probe in missed for limit in probe.limits]
+    most = ", the most that was tried" if found.not_held is None else ""
     return Finding(
         expected=f"{share:.0%} of requests with {objective.words()} at {goal:g} times the starter's load or more",
-        observed=f"it holds at {found.held or 0:g} times; in time were {told}{because(limits)}",
+        observed=f"it holds at {found.held or 0:g} times{most}; in time were {told}{because(limits)}",
         verdict=verdict,
         unit="times the starter's load",
         value=found.held or 0.0,
         n=sum(len(probe.tally.outcomes) for probe in probes.values()),
-        interval=(found.held or 0.0, LADDER[-1] if found.not_held is None else found.not_held),
-        confidence=ONE_SIDED,
+        interval=None if found.not_held is None else (found.held or 0.0, found.not_held),
         hint=None if verdict == "passed" else next((probe.tally.hint for probe in missed if probe.tally.hint), None),
         bounds=objective.bounds,
     )

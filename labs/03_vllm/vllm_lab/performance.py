@@ -101,8 +101,9 @@ def _paced(bench: Bench, name: str, check: Check, factor: float, n: int, progres
     rate = factor * objective.capacity
     # Before the window the queue finds its length, and arrivals go on while the window's last answers come.
     ramp, tail = 2.0, objective.ttft + OUTPUT_TOKENS * objective.tpot
-    schedule = arrivals.poisson(rate, ramp + n / rate + tail, seed=SEEDS.getrandbits(32))
-    load = Load.of(bench.run("submission", name, schedule, progress, ramp=ramp, window=n / rate))
+    seed = SEEDS.getrandbits(32)
+    schedule = arrivals.poisson(rate, ramp + n / rate + tail, seed=seed)
+    load = Load.of(bench.run("submission", name, schedule, progress, ramp=ramp, window=n / rate, seed=seed))
     after = bench.alone(f"{name}-after", within(progress, "the starter again, "))
     return Paced(before=before, after=after, rate=rate, load=load)
 

@@ -20,7 +20,7 @@ def judge_start(facts: Start, _: Thresholds) -> Finding:
     """Whether both sides served."""
     expected = "the server is ready and answers at /health"
     if facts.seconds is None:
-        return Finding(expected=expected, observed=facts.problem or "", verdict="failed", hint=facts.kind)
+        return Finding(expected=expected, observed=facts.problem or "", verdict="failed", n=1, hint=facts.kind)
     return Finding(
         expected=expected,
         observed=f"both sides served after {facts.seconds:.0f} s",
