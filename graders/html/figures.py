@@ -130,8 +130,7 @@ def _told(names: Sequence[str], words: Sequence[str]) -> list[str]:
 
 
 def _quantiles(values: Sequence[float]) -> str:
-    told = [(name, quantile(values, p)) for name, p in (("median", 0.5), ("p90", 0.9))]
-    return ", ".join(f"{name} {'failed' if x is None else milliseconds(x)}" for name, x in told)
+    return ", ".join(" ".join((name, *quantile(values, p))) for name, p in (("median", 0.5), ("p90", 0.9)))
 
 
 def _bound(bound: float | None, axis: str) -> tuple[tuple[Bound, ...], tuple[str, ...]]:

@@ -7,7 +7,8 @@ Place: `evidence` reduces each load run as it reads it, `figures` draws them. Li
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from functools import cache
+from itertools import accumulate, count
 
 import msgspec
 
@@ -23,6 +24,8 @@ SHORTEST_BIN = 0.1
 """Seconds below which the steps of the engine itself would show."""
 FEWEST = 40.0
 """Tokens in a step on average, below which it is noise that would show."""
+FAILED = "failed"
+"""What is told where a latency is that of a failure."""
 
 Points = tuple[tuple[float, float], ...]
 
@@ -208,15 +211,39 @@ def thinned(items: Sequence[int], most: int = MOST_POINTS) -> list[int]:
     return [items[min(len(items) - 1, round(step))] for step in steps]
 
 
-def quantile(values: Sequence[float], p: float) -> float | None:
-    """The percentile by nearest rank; None without values, or where it is that of a failure."""
-    found = stats.nearest_rank(values, p) if values else math.inf
-    return found if math.isfinite(found) else None
+def quantile(values: Sequence[float], p: float) -> tuple[str, ...]:
+    """A percentile in words: its value, and in brackets its interval at 95 %, or else of how many it could be told.
+
+    Args:
+        values: seconds, infinite for a failure.
+        p: the share of values up to it.
+    """
+    if not values:
+        return ("–",)
+    found = stats.percentile(values, p)
+    if found.value is None or found.interval is None:
+        return "n too small", f"({found.n} of {fewest(p)})"
+    value, (low, high) = found.value, found.interval
+    if math.isinf(low):
+        return (FAILED,)
+    unit = " ms" if math.isinf(value) else ""
+    return (FAILED if math.isinf(value) else milliseconds(value)), f"({_number(low)}{unit} to {_number(high)})"
 
 
-def milliseconds(seconds: float | None) -> str:
+@cache
+def fewest(p: float) -> int:
+    """Fewest values of which there is such a percentile."""
+    return next(n for n in count(stats.smallest_n(p)) if stats.percentile([0.0] * n, p).value is not None)
+
+
+def milliseconds(seconds: float) -> str:
     """A time as it is told: three digits, and no more places than they need."""
-    if seconds is None:
-        return "–"
+    return f"{_number(seconds)} ms"
+
+
+def _number(seconds: float) -> str:
+    """The same without its unit, or that it is the time of a failure."""
+    if math.isinf(seconds):
+        return FAILED
     value = seconds * 1e3
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from graders.errors import GraderError
 from graders.html import evidence, figures, gpus, telemetry
 from graders.html.evidence import Evidence
-from graders.html.loads import Load, groups, milliseconds, quantile
+from graders.html.loads import Load, groups, quantile
 from graders.html.plots import DASHES, Panel, Plot
 from graders.html.timeline import timeline
 from graders.next_steps import Step, kept_steps, live_steps, next_steps, root_causes, waiting_for
@@ -92,7 +92,7 @@ def render(found: Evidence) -> str:
         lstrip_blocks=True,
         finalize=_text,
     )
-    pages.filters |= {"ms": milliseconds, "seconds": _seconds, "quantile": quantile}
+    pages.filters |= {"seconds": _seconds, "quantile": quantile}
     sections = [_section(check, number, found) for number, check in enumerate(found.verdict.checks, 1)]
     verdict = found.verdict
     return pages.get_template("report.html").render(

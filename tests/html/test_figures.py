@@ -31,9 +31,15 @@ def test_two_sides_in_a_closed_loop_are_compared() -> None:
     assert [(key.label, key.style) for key in panel.legend] == [("submission", 0), ("baseline", 1)]
     first, pace, tokens = panel.plots
     assert [plot.title for plot in panel.plots] == ["Time to first token", "Time per output token", "Tokens over time"]
-    assert first.words == ("submission: median 20 ms, p90 20 ms", "baseline: median 1,500 ms, p90 1,500 ms")
+    assert first.words == (
+        "submission: median 20 ms (20 to 20), p90 20 ms (20 to 20)",
+        "baseline: median 1,500 ms (1,500 to 1,500), p90 1,500 ms (1,500 to 1,500)",
+    )
     assert (first.log_x, first.bounds, [line.shape for line in first.lines]) == (True, (), ["steps", "steps"])
-    assert pace.words == ("submission: median 4 ms, p90 4 ms", "baseline: median 4 ms, p90 4 ms")
+    assert pace.words == (
+        "submission: median 4 ms (4 to 4), p90 4 ms (4 to 4)",
+        "baseline: median 4 ms (4 to 4), p90 4 ms (4 to 4)",
+    )
     assert tokens.span == (0.5, 4.5)
     assert tokens.words[-1] == "Of 2 runs each, the one of the median rate is shown."
 
@@ -43,7 +49,7 @@ def test_bounds_are_lines_and_words() -> None:
     panel = drawn({"objective-1-submission": load_run(told, rate=1.0)}, ttft=0.05, tpot=0.0065)
     first, pace, requests = panel.plots
     assert first.bounds == (Bound(50.0, "objective 50 ms", "x"),)
-    assert first.words == ("median 60 ms, p90 failed", "Objective 50 ms")
+    assert first.words == ("median n too small (4 of 6), p90 n too small (4 of 29)", "Objective 50 ms")
     assert first.lines[0].points[-1][1] == 0.5
     assert pace.bounds == (Bound(6.5, "objective 6.5 ms", "x"),)
     assert requests.bounds == (Bound(50.0, "objective 50 ms", "y"),)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from graders.arrivals import Schedule, closed, constant, poisson, ramp, recorded
 from graders.html.loads import (
     MOST_POINTS,
+    fewest,
     groups,
     loads_of,
     milliseconds,
@@ -113,15 +114,33 @@ def test_thinning_keeps_both_ends(count: int, most: int) -> None:
     assert kept[:1] + kept[-1:] == list(range(count))[:1] + list(range(count))[-1:]
 
 
-def test_a_percentile_of_failures_is_none() -> None:
-    assert quantile([0.1, math.inf], 0.5) == 0.1
-    assert quantile([0.1, math.inf], 0.9) is None
-    assert quantile([], 0.5) is None
+@pytest.mark.parametrize(
+    ("n", "failed", "p", "words"),
+    [
+        (0, 0, 0.5, ("–",)),
+        (5, 0, 0.5, ("n too small", "(5 of 6)")),
+        (6, 0, 0.5, ("3 ms", "(1 to 6)")),
+        (28, 28, 0.9, ("n too small", "(28 of 29)")),
+        (29, 0, 0.9, ("27 ms", "(21 to 29)")),
+        (29, 1, 0.9, ("27 ms", "(21 to failed)")),
+        (29, 3, 0.9, ("failed", "(21 ms to failed)")),
+        (29, 29, 0.9, ("failed",)),
+        (2000, 0, 0.5, ("1,000 ms", "(956 to 1,045)")),
+    ],
+)
+def test_a_percentile_has_an_interval_where_there_are_values_enough(
+    n: int, failed: int, p: float, words: tuple[str, ...]
+) -> None:
+    assert quantile([*(place / 1e3 for place in range(1, n - failed + 1)), *[math.inf] * failed], p) == words
+
+
+def test_the_fewest_values_are_those_of_the_statistics() -> None:
+    assert [fewest(p) for p in (0.5, 0.9, 0.95, 0.99)] == [6, 29, 59, 299]
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(None, "–"), (0.00398, "3.98 ms"), (0.0226, "22.6 ms"), (0.4651, "465 ms"), (1.6904, "1,690 ms"), (0.0, "0 ms")],
+    [(0.00398, "3.98 ms"), (0.0226, "22.6 ms"), (0.4651, "465 ms"), (1.6904, "1,690 ms"), (0.0, "0 ms")],
 )
-def test_times_in_words(seconds: float | None, words: str) -> None:
+def test_times_in_words(seconds: float, words: str) -> None:
     assert milliseconds(seconds) == words

@@ -95,11 +95,19 @@ def test_it_says_what_was_expected_and_observed(text: str) -> None:
     assert "of the lab's infrastructure, not yours" in found.texts("dd")
     assert "GPUs" in found.texts("dd")
     assert "cpu, 2 cores, 0.0 GiB of memory" in found.texts("dd")
-    assert "median 58 ms, p90 failed" in found.texts("span")
+    assert "median 58 ms (46 to 72), p90 failed (82 ms to failed)" in found.texts("span")
     assert "Objective 50 ms" in found.texts("span")
     assert "a pod is deleted" in found.texts("span")
     assert [word for word in found.texts("span") if word in ("simulated", "real")] == ["simulated", "real"]
     assert {"On average 87 %, at most 87 %", "Held by lab/submission-0", "No pod held it"} <= set(found.texts("span"))
+
+
+def test_a_percentile_is_told_with_its_interval_or_with_how_many_requests_it_takes(text: str) -> None:
+    cells = Outline(text).texts("td")
+    begin = cells.index("1,500 ms")
+    assert cells[begin : begin + 4] == ["1,500 ms", "(1,500 to 1,500)", "n too small", "(8 of 29)"]
+    begin = cells.index("58 ms")
+    assert cells[begin : begin + 4] == ["58 ms", "(46 to 72)", "failed", "(82 ms to failed)"]
 
 
 def test_tables_and_figures_have_names(text: str) -> None:
