@@ -1,15 +1,17 @@
-"""Does the load generator recover the truth? Streams from a stub that logs what it writes, up to the client's limit.
+"""Does the load generator recover the truth? Answers of a stub that logs what it writes, up to the client's limit.
 
     python -m benchmarks.truth [--seconds 5] [--workers 1]
 
 Place: by hand; `tests/graders/test_truth.py` is the small version. A row is a run: what was written and what was
 measured of TTFT, TPOT and the longest gap of an answer, in milliseconds, and what the client says of itself. A figure
 is recovered when it is within 1 ms or 2 %; percentiles are nearest ranks over the same answers on both sides, so they
-compare also where they are of few. A client that declares itself the bottleneck need not recover anything.
+compare also where they are of few. A client that declares itself the bottleneck need not recover anything. One row is
+of Poisson arrivals, whose TTFT is from the planned time, as in grading; the others are closed loops, from sending.
 
 The second part raises the rate until the client gives up or the stub writes no more events per second than before.
 The third keeps the client from a core: no real-time scheduling, one core shared with a busy process, and ever less of
-it. Exit status 1 when the client is wrong and does not say so, or gives up at 16 streams or fewer on a free machine.
+it. Exit status 1 when the client is wrong and does not say so, or gives up on a free machine at 16 streams or fewer, or
+at those arrivals.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from graders import floor
+from graders.plan import Plan
 from graders.process import Child
 from tests.graders import truth
 from tests.graders.truth import Comparison
@@ -28,6 +31,8 @@ from tests.graders.truth import Comparison
 TTFT, TOKENS = 0.05, 32
 ROWS = ((1, 0.005), (16, 0.005), (128, 0.025), (512, 0.05))
 """Streams, and seconds per token."""
+OPEN = (40.0, 0.005)
+"""Requests per second, and seconds per token: some ten at once."""
 HARDER = (0.016, 0.012, 0.008, 0.006, 0.004, 0.003, 0.002)
 """Seconds per token of 128 streams, tried in turn."""
 MORE = 1.05
@@ -53,8 +58,18 @@ class Bench:
             plan = truth.plan_for(
                 target, streams, ttft=TTFT, tpot=tpot, tokens=TOKENS, window=self.seconds, ramp=ramp, seed=streams
             )
-            own = floor.measured(plan, self.workers, self.folder)
-            found = truth.measure(child, plan, self.folder, workers=self.workers, enter=enter, floor=own)
+            return self._measured(child, plan, enter)
+
+    def open_row(self, rate: float, tpot: float) -> Comparison:
+        """One run of Poisson arrivals against a stub of its own."""
+        with truth.stub(TTFT, tpot, self.folder) as (child, target):
+            ramp = 0.5 + TTFT + TOKENS * tpot
+            plan = truth.open_plan_for(target, rate, tokens=TOKENS, window=self.seconds, ramp=ramp, seed=int(rate))
+            return self._measured(child, plan, list)
+
+    def _measured(self, child: Child, plan: Plan, enter: Callable[[Sequence[str]], list[str]]) -> Comparison:
+        own = floor.measured(plan, self.workers, self.folder)
+        found = truth.measure(child, plan, self.folder, workers=self.workers, enter=enter, floor=own)
         self.right = self.right and (found.right or bool(found.limits))
         tell(found)
         return found
@@ -68,10 +83,12 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(options.seconds, options.workers, Path(name))
-        print("streams  events/s  answers  figure     true ms  measured   error")
+        print("   load  events/s  answers  figure     true ms  measured   error")
         for streams, tpot in ROWS:
             found = bench.row(streams, tpot)
             bench.right = bench.right and not (streams <= NEVER and found.limits)
+        found = bench.open_row(*OPEN)
+        bench.right = bench.right and not found.limits
         harder(bench)
         starved(bench)
     return 0 if bench.right else 1
@@ -107,7 +124,8 @@ def starved(bench: Bench) -> None:
 
 def tell(row: Comparison) -> None:
     """One run, a line for each figure."""
-    head = f"{row.streams:7d}  {row.events:8.0f}  {row.answers:7d}"
+    load = f"{row.rate:g}/s" if row.streams is None else str(row.streams)
+    head = f"{load:>7s}  {row.events:8.0f}  {row.answers:7d}"
     blank = " " * len(head)
     for place, figure in enumerate(row.figures):
         print(

@@ -6,6 +6,7 @@ import signal
 import socket
 import statistics
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tests.patience import PATIENCE
 
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
 MOST = max(0.001, 0.02 * TTFT)  # seconds that a run may be wrong by: 1 ms or 2 %
+STILL = 0.3  # seconds that a server stands still
 RUNS = 5  # a machine that stands still spoils one run, a wrong generator all
 COMPLETIONS = workload.Completions(model="stub", ids=range(100, 8000))
 CHAT = workload.Chat(model="stub", words=[f"w{number}" for number in range(200)])
@@ -82,9 +84,9 @@ def stub(folder: Path) -> Iterator[Stub]:
         yield Stub(child)
 
 
-def requests(count: int, seed: int = 1, **extra: object) -> tuple[Request, ...]:
+def requests(count: int, seed: int = 1, tokens: int = TOKENS, **extra: object) -> tuple[Request, ...]:
     return workload.completions(
-        seed=seed, count=count, ids=range(100, 9000), prompt_tokens=8, output_tokens=TOKENS, model="stub", extra=extra
+        seed=seed, count=count, ids=range(100, 9000), prompt_tokens=8, output_tokens=tokens, model="stub", extra=extra
     )
 
 
@@ -138,6 +140,46 @@ def test_open_arrivals_are_sent_when_planned_never_before(stub: Stub, folder: Pa
         assert answer.ttft - answer.ttft_from_sent == pytest.approx(late)
     assert [worker.worker for worker in run.workers] == [0, 1]
     assert run.figures.planned_rate == run.figures.achieved_rate == len(schedule.times) / 0.4
+
+
+def test_a_server_that_stands_still_delays_no_sending_and_its_wait_is_in_the_latencies(
+    stub: Stub, folder: Path
+) -> None:
+    still: list[tuple[float, float]] = []  # from when to when the stub surely stood still
+
+    def stand_still(text: str) -> None:
+        if text.startswith("measuring"):
+            os.kill(stub.child.pid, signal.SIGSTOP)
+            try:
+                until(stopped, bool, what="the stub to stand still", seconds=PATIENCE, interval=0.001)
+                begin = time.monotonic()
+                time.sleep(STILL)
+                still.append((begin, time.monotonic()))
+            finally:
+                os.kill(stub.child.pid, signal.SIGCONT)
+
+    def stopped() -> object:
+        return os.waitid(os.P_PID, stub.child.pid, os.WSTOPPED | os.WNOHANG)
+
+    told: list[tuple[int, float]] = []  # of each run: requests planned in that time, and seconds of the latest sending
+    for seed in range(90, 90 + RUNS):
+        schedule = arrivals.poisson(60, 1.0, seed=seed)
+        # Of one token, as several that come at once after a stand-still are a burst.
+        asked = requests(len(schedule.times), seed=seed, tokens=1)
+        plan = plan_for(stub.target, schedule, asked, ramp=0.2, window=0.8, drain=PATIENCE, seed=seed)
+        run = load.run(plan, folder=folder, progress=stand_still, workers=2)
+        assert run.wrong() == {}
+        truth = stub.truth()
+        begin, end = (moment - run.t0 for moment in still[-1])
+        held = [each for each in run.answers if begin <= each.sample.planned < end]
+        assert all(each.ttft >= end - each.sample.planned for each in held)
+        sent = [max(each.sample.sent or 0, truth[f"{seed}-{each.sample.index}"]["received"] - run.t0) for each in held]
+        late = [at - each.sample.planned for at, each in zip(sent, held, strict=True)]
+        told.append((len(held), max(late, default=math.inf)))
+        if len(held) >= 5 and max(late) <= STILL / 3:
+            break
+    else:
+        pytest.fail(f"in none of {RUNS} runs: {told}")
 
 
 @pytest.mark.parametrize("form", [COMPLETIONS, CHAT])

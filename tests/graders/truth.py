@@ -2,7 +2,8 @@
 
 Place: `test_truth` runs it small, `benchmarks/truth.py` in full. Limits: the stub's truth is when the
 kernel had a request and when the stub handed it each chunk, by the machine's monotonic clock; the way through the
-kernel in between is not the client's doing, but counts as its error.
+kernel in between is not the client's doing, but counts as its error. TTFT is from sending in a closed loop, from the
+planned time with open arrivals, as grading has it: a late sending is an error, too, as the stub itself delays nobody.
 
 Eight kinds of answers take turns, so that bursts, stalls, several tokens to a chunk and errors are among them.
 """
@@ -24,7 +25,7 @@ from graders.diagnosis import Floor
 from graders.plan import Plan, Request, Target
 from graders.process import Child
 from graders.samples import Answer, Run
-from graders.workers import carry_out
+from graders.workers import carry_out, most_workers
 from tests.graders.liars import IDS
 from tests.graders.stub_server import MODEL
 from tests.patience import PATIENCE
@@ -77,13 +78,15 @@ class Figure:
 class Comparison:
     """All figures of one run.
 
-    `answers` counts those compared, `events` token chunks per second in the window as written; `miscounted` are
-    requests whose tokens or whose error the client saw otherwise; `sending` and `reading` are medians of seconds from
-    the client's time of sending to the request's arrival, and from a first token's writing to the client's time for it;
-    `cpu` is the client's use of a core, and `limits` its own diagnosis.
+    `streams` is None for open arrivals, `rate`, in requests per second, for a closed loop; `answers` counts those
+    compared, `events` token chunks per second in the window as written; `miscounted` are requests whose tokens or whose
+    error the client saw otherwise; `sending` and `reading` are medians of seconds from the client's time of sending to
+    the request's arrival, and from a first token's writing to the client's time for it; `cpu` is the client's use of a
+    core, and `limits` its own diagnosis.
     """
 
-    streams: int
+    streams: int | None
+    rate: float | None
     answers: int
     events: float
     figures: tuple[Figure, ...]
@@ -118,7 +121,35 @@ def plan_for(
     rounds = 3 + int((ramp + window) / (ttft + ERROR_AFTER * tpot))
     # Over the rounds of a stream the shapes take turns, too, whatever the number of streams.
     order = [(number + number // streams) % len(SHAPES) for number in range(streams * rounds)]
-    shaped = [
+    return Plan(
+        target=target,
+        requests=shaped(order, tokens, seed),
+        schedule=arrivals.closed(streams),
+        ramp=ramp,
+        window=window,
+        drain=60.0,
+        seed=seed,
+    )
+
+
+def open_plan_for(target: Target, rate: float, *, tokens: int, window: float, ramp: float, seed: int) -> Plan:
+    """Poisson arrivals of so many requests per second."""
+    schedule = arrivals.poisson(rate, ramp + window, seed)
+    order = [number % len(SHAPES) for number in range(len(schedule.times))]
+    return Plan(
+        target=target,
+        requests=shaped(order, tokens, seed),
+        schedule=schedule,
+        ramp=ramp,
+        window=window,
+        drain=60.0,
+        seed=seed,
+    )
+
+
+def shaped(order: Sequence[int], tokens: int, seed: int) -> tuple[Request, ...]:
+    """A request for each number of a shape."""
+    kinds = [
         workload.completions(
             seed=seed + number,
             count=order.count(number),
@@ -130,17 +161,8 @@ def plan_for(
         )
         for number, shape in enumerate(SHAPES)
     ]
-    places = [iter(each) for each in shaped]
-    requests: list[Request] = [next(places[kind]) for kind in order]
-    return Plan(
-        target=target,
-        requests=tuple(requests),
-        schedule=arrivals.closed(streams),
-        ramp=ramp,
-        window=window,
-        drain=60.0,
-        seed=seed,
-    )
+    places = [iter(each) for each in kinds]
+    return tuple(next(places[kind]) for kind in order)
 
 
 def measure(
@@ -154,7 +176,7 @@ def measure(
 ) -> Comparison:
     """Runs the plan against the stub and compares what both saw; `enter` may keep the client from a core."""
     plan.check()
-    run = carry_out(plan, count=min(workers, plan.schedule.streams or 1), folder=folder, enter=enter, floor=floor)
+    run = carry_out(plan, count=min(workers, most_workers(plan)), folder=folder, enter=enter, floor=floor)
     child.tell("truth")
     logs = msgspec.json.decode(child.hear(PATIENCE) or "{}", type=dict[str, Log])
     return compare(run, logs)
@@ -166,10 +188,11 @@ def compare(run: Run, logs: Mapping[str, Log]) -> Comparison:
     whole = [(answer, log) for answer, log in pairs if answer.complete]
     columns: dict[str, list[tuple[float, float]]] = {"TTFT": [], "TPOT": [], "gap": []}
     for answer, log in whole:
-        sent, stream = answer.sample.sent or 0.0, answer.stream
+        sample, stream = answer.sample, answer.stream
+        begun = sample.planned if run.plan.schedule.streams is None else sample.sent or 0.0
         times, (_, first) = [time for time, _ in log.writes], log.writes[0]
         rest = sum(tokens for _, tokens in log.writes) - first
-        columns["TTFT"].append((times[0] - log.received, (stream.first_token or 0.0) - sent))
+        columns["TTFT"].append((times[0] - log.received, (stream.first_token or 0.0) - begun))
         columns["TPOT"].append(((times[-1] - times[0]) / rest, stream.tpot or 0.0))
         columns["gap"].append((max(gaps(times)), max(stream.chunk_gaps)))
     figures = [
@@ -184,7 +207,8 @@ def compare(run: Run, logs: Mapping[str, Log]) -> Comparison:
     # As a lab would judge it; the fastest answers of a stub that catches up are no measure.
     bounds = {name: stats.nearest_rank([true for true, _ in pairs], 0.5) for name, pairs in columns.items() if pairs}
     return Comparison(
-        streams=run.plan.schedule.streams or 0,
+        streams=run.plan.schedule.streams,
+        rate=run.plan.schedule.rate,
         answers=len(whole),
         events=sum(run.plan.in_window(time) for time in written) / run.plan.window,
         figures=tuple(figures),
