@@ -138,6 +138,7 @@ class Check:
         self.finding: Finding | None = None
         self.root: CheckSpec | None = None
         self.attempts = 0
+        self._earlier: float | None = None
         self._asked = Asked(self._look)
 
     @property
@@ -152,6 +153,13 @@ class Check:
             HarnessError: lab.toml has none, or no cluster was started before.
         """
         return self._asked(name)
+
+    def looks_back(self, others: float | None) -> None:
+        """Says in a try that its facts were measured before it, while other programs used so many cores on average.
+
+        None where that is not known. `run.beside.begin` counts them.
+        """
+        self._earlier = others
 
     def measure(self, take: Callable[[int], Facts | Finding], *, retries: int = 1) -> Finding:
         """Measures by `take(1)`, and again, at most `retries` times, while the finding is inconclusive.
@@ -170,11 +178,11 @@ class Check:
             raise HarnessError(f"the check {self.spec.id!r} was measured twice; call check.measure once")
         before = self.attempts  # of a try that the infrastructure broke
         for number in range(before + 1, before + retries + 2):
-            self.attempts = number
+            self.attempts, self._earlier = number, None
             used = self.run.beside.begin()
             attempt = self._judged(number, take(number))
             self._refuse_loose_ends(attempt.finding)
-            attempt = msgspec.structs.replace(attempt, others=used())
+            attempt = msgspec.structs.replace(attempt, others=used() if self._earlier is None else self._earlier)
             finding = self.run.beside.judge(attempt.finding, attempt.others) if self.spec.timed else attempt.finding
             attempt = msgspec.structs.replace(attempt, finding=finding)
             self.record.write("attempt", **{name: getattr(attempt, name) for name in Attempt.__struct_fields__})

@@ -117,6 +117,7 @@ def test_scaling(check: Check, bench: Bench, progress: Progress, ran: Trainings)
     def measure(number: int) -> Turns:
         if number > 1:
             ran.race = Race(check, bench, progress, f"again-{number}")
+        check.looks_back(ran.race.others)
         turns = ran.race.turns
         if turns.problem or not bench.on_gpus:
             return turns

@@ -65,6 +65,20 @@ def test_a_timed_check_that_fails_beside_busy_programs_is_measured_again(run: La
     assert timed.attempts == 2
 
 
+def test_facts_that_were_measured_before_a_check_have_what_others_used_then(run: LabRun, cluster: Cluster) -> None:
+    timed = Check(msgspec.structs.replace(FIRST, timed=True), run, None)
+    cluster.others = itertools.repeat(0.0)  # while it only judges
+
+    def attempt(number: int) -> Finding:
+        if number == 1:
+            timed.looks_back(1e9)
+        return LOW
+
+    with pytest.raises(pytest.fail.Exception, match=r"^failed: 1$"):
+        timed.measure(attempt)
+    assert timed.attempts == 2  # the first was undecided, and the second looks back at nothing
+
+
 def test_another_check_fails_however_busy_the_machine_is(check: Check, cluster: Cluster) -> None:
     cluster.others = itertools.count(0.0, 1e9)
     with pytest.raises(pytest.fail.Exception, match=r"^failed: 1$"):

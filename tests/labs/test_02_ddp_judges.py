@@ -7,11 +7,12 @@ import pytest
 
 from ddp_lab import judges
 from ddp_lab.gpu_facts import GpuTraining, flops_per_sample
-from ddp_lab.proof_facts import OneRun
+from ddp_lab.proof_facts import OneRun, Replica
 from ddp_lab.runs import endurance
 from graders.gpu_scrape import Activity
-from graders.judging import Asked, load
-from tests.labs.facts_02_ddp import FACTS, FAILURES, LAB, TURNS, member
+from graders.judging import Asked, Facts, load
+from graders.rubric import Finding
+from tests.labs.facts_02_ddp import FACTS, FAILURES, LAB, SEEN, TURN, TURNS, but, member
 
 JUDGES = judges.JUDGES
 TRAINED = GpuTraining(
@@ -23,6 +24,11 @@ TRAINED = GpuTraining(
     all_reduce_seconds=0.03,
     error=7e-5,
 )
+
+
+def judged(check: str, facts: Facts) -> Finding:
+    """By the numbers of lab.toml at L1."""
+    return JUDGES[check].judge(msgspec.json.encode(facts), LAB.thresholds["L1"].__getitem__)
 
 
 def test_every_check_has_a_judge() -> None:
@@ -71,6 +77,32 @@ def test_what_falls_short_is_told_with_its_hint(name: str) -> None:
     found = JUDGES[check].judge(msgspec.json.encode(facts), LAB.thresholds["L1"].__getitem__)
 
     assert (found.verdict, found.hint, found.observed) == (verdict, hint, observed)
+
+
+@pytest.mark.parametrize(
+    ("seen", "right"),
+    [
+        (SEEN, 2),
+        (SEEN[:1], 1),
+        ((SEEN[0], msgspec.structs.replace(SEEN[1], error=0.5)), 1),
+        ((SEEN[0], msgspec.structs.replace(SEEN[1], digests=("b", "c"))), 1),
+        ((SEEN[0], msgspec.structs.replace(SEEN[0], step=9)), 1),
+        ((SEEN[0], msgspec.structs.replace(SEEN[1], digests=("b",))), 1),
+        ((), 0),
+    ],
+    ids=["as asked", "once", "wrong", "apart", "frozen", "of one rank", "never"],
+)
+def test_replicas_are_worth_the_steps_after_which_they_were_right(seen: tuple[Replica, ...], right: int) -> None:
+    found = judged("replicas_agree", but("replicas_agree", seen=seen))
+    assert (found.value, found.n, found.verdict) == (right, 2, "passed" if right == 2 else "failed")
+
+
+@pytest.mark.parametrize(("slow", "hint"), [(3, None), (6, "slow")], ids=["above the goal", "below"])
+def test_an_undecided_speed_is_called_slow_only_below_the_goal(slow: int, hint: str | None) -> None:
+    ratios = [0.6] * slow + [1.0] * (9 - slow)
+    ours = [msgspec.structs.replace(TURN["submission"], seconds=0.6 / each) for each in ratios]
+    found = judged("scaling", but("scaling", turns=tuple({**TURN, "submission": each} for each in ours)))
+    assert (found.verdict, found.hint) == ("inconclusive", hint)
 
 
 def test_what_gpus_did_is_told_and_judged() -> None:

@@ -29,6 +29,7 @@ class Proof:
         self.spec: RunSpec = proof(SEEDS)
         self.world = int(check.threshold("world_size"))
         say = within(progress, "proof")
+        bench.begin(say)  # the data service, which is not the submission's
         begun = time.monotonic()
         bench.launch(self.name, self.spec, say)
         limit = check.threshold("run_seconds") + EXTRA_SECONDS

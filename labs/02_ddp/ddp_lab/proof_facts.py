@@ -254,12 +254,19 @@ def judge_replicas(facts: Replicas, threshold: Thresholds) -> Finding:
     if absent := [step for step in facts.asked if not any(_whole(each, step, facts.ranks) for each in facts.seen)]:
         told.append(f"not all ranks handed in weights after step {', '.join(map(str, absent))}")
         hint = hint or "absent"
+    right = {
+        each.digests[0]
+        for each in facts.seen
+        if any(_whole(each, step, facts.ranks) for step in facts.asked)
+        and len(set(each.digests)) == 1
+        and each.error <= most
+    }
     return Finding(
         expected="the same weights on all ranks at the steps that the grader picks, and others at each",
         observed="; ".join(told[:SHOWN]) or f"the same on {facts.ranks} ranks at {len(facts.seen)} steps",
         verdict="failed" if told else "passed",
         unit="steps",
-        value=float(len(facts.asked) - len(told)),
+        value=float(len(right)),
         n=len(facts.asked),
         hint=hint,
     )

@@ -45,7 +45,10 @@ class Race:
             asked = tuple(range(WARM_UP - 1, planned, self._steps))
             self._specs[side] = msgspec.structs.replace(spec, weights_at=asked)
             self._names[side] = f"{name}-{side}"
+        used = check.run.beside.begin()
         self.turns = self._run()
+        self.others = used()
+        """Cores that other programs used meanwhile; None where that is not known."""
 
     def _run(self) -> Turns:
         job = self._specs["submission"].job

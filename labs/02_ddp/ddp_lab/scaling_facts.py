@@ -19,8 +19,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Some steps of one side.
 
     Attributes:
-        seconds: from the first batch that was handed out to the last rank's report of the last step; None where the
-            steps were not done in time.
+        seconds: from the first batch that was handed out until the last rank's weights after the last step came; None
+            where the steps were not done in time.
         sent: bytes that each pod sent meanwhile, but for weights that were asked for, in the order of ranks.
         cpu: processor seconds that each pod used.
         idle: cores that the pod which used most of them used since its turn before, while others had theirs; None where
@@ -134,6 +134,7 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         told += facts.gpu.shortfalls(threshold)
         hint = hint or (None if facts.gpu.worked(threshold) else "work")
     outcome = stats.decide(estimate, goal)
+    slow = "slow" if told or (estimate.value or 0.0) < goal else None
     return Finding.of_estimate(
         estimate,
         unit="times the reference",
@@ -147,7 +148,7 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
             ]
         ),
         verdict="failed" if told else outcome,
-        hint=None if outcome == "passed" and not told else hint or "slow",
+        hint=hint or slow,
     )
 
 
