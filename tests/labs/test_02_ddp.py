@@ -109,15 +109,51 @@ def test_what_comes_after_a_loss_is_told_from_what_was_on_its_way() -> None:
         join("c"),
         *({"kind": "introduce", "uid": uid, "rank": rank} for uid, rank in (("a", 0), ("c", 1))),
     ]
-    again = [report("a", 0, 2), report("c", 1, 2), report("a", 0, 3)]
+    again = [report("a", 0, 2), report("c", 1, 2), batch("c", 1, 3, 0), report("a", 0, 3)]
 
     silent = loss_of(story(*before, *late), "pod", 1, 5.5, world=2)
     coming = loss_of(story(*before, *late, *met, *again), "pod", 1, 5.5, world=2)
     there = loss_of(story(*before, *late, *met, *again, report("c", 1, 3)), "pod", 1, 5.5, world=2)
 
     assert (silent.joined, silent.met, silent.first, silent.again) == (None, None, None, 0)
-    assert (coming.step, coming.joined, coming.met, coming.first, coming.again) == (2, 1.5, 4.5, None, 1)
-    assert (there.step, there.first, there.again) == (2, 8.5, 1)
+    assert (coming.step, coming.joined, coming.met, coming.first, coming.again) == (2, 2.5, 4.5, None, 1)
+    assert (there.step, there.first, there.again) == (2, 9.5, 1)
+
+
+def test_who_was_not_lost_brings_nothing_nearer() -> None:
+    """Survivors that join anew, and steps that nobody read for, before who was lost is there again."""
+    before = [join("a"), join("b"), report("a", 0, 0), report("b", 1, 0)]
+    early = [join("a"), join("b"), batch("a", 0, 1, 0), report("a", 0, 1), report("b", 1, 1)]
+    back = [join("c"), report("a", 0, 2), report("c", 1, 2)]
+    read = [batch("c", 1, 3, 0), report("a", 0, 3), report("c", 1, 3)]
+
+    gone = loss_of(story(*before, *early), "pod", 1, 3.5, world=2)
+    told = loss_of(story(*before, *early, *back), "pod", 1, 3.5, world=2)
+    done = loss_of(story(*before, *early, *back, *read), "pod", 1, 3.5, world=2)
+
+    assert (gone.joined, gone.first) == (None, None)
+    assert (told.step, told.joined, told.first) == (1, 5.5, None)
+    assert done.first == 10.5
+
+
+def test_a_killed_process_is_back_when_its_own_pod_joins() -> None:
+    before = [join("a"), join("b"), report("a", 0, 0), report("b", 1, 0)]
+    after = [join("b"), join("a"), batch("a", 0, 1, 0), report("a", 0, 1), report("b", 1, 1)]
+
+    found = loss_of(story(*before, *after), "process", 0, 3.5, world=2, uid="a")
+
+    assert (found.joined, found.first) == (1.5, 4.5)
+
+
+def test_steps_that_are_done_again_after_a_new_one_are_counted_until_the_next_loss() -> None:
+    story_ = story(join("a"), *(report("a", 0, step) for step in range(3)), join("a"), batch("a", 0, 3, 0))
+    later = [report("a", 0, 3), join("a"), *(report("a", 0, step) for step in range(4))]
+    whole = Story([*story_.events, *story(*[join("a")] * 6, *later).events[6:]])
+
+    def again(end: float) -> int:
+        return loss_of(whole.until(end), "process", 0, 3.5, world=1, uid="a").again
+
+    assert [again(end) for end in (7.0, 10.0, 99.0)] == [0, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -181,7 +217,7 @@ def test_steps_that_are_done_again_in_silence_are_counted() -> None:
         {"kind": "tick", "uid": "a", "rank": 0, "step": 4},
     ]
 
-    found = loss_of(story(*before, *quiet, report("a", 0, 4)), "process", 0, 4.5, world=1)
+    found = loss_of(story(*before, *quiet, report("a", 0, 4)), "process", 0, 4.5, world=1, uid="a")
 
     assert (found.step, found.again) == (3, 4)
 

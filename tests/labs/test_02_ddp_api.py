@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ddp_api import Reply, Request, Rows
+from ddp_lab.events import Story
 from tests.labs.service_02_ddp import JOB, SPEC, TOKEN, Service, data_of, run
 
 BATCH = {"epoch": 0, "step": 0, "micro": 0, "indices": [3, 1]}
@@ -235,8 +236,9 @@ def test_who_is_in_no_run_is_noted_in_the_one_that_the_address_joined(
     assert service.events() == []  # nobody at this address joined any
     service.told("POST", "/join", JOIN)
     service.ask("POST", "/tick", {"step": 0}, **headers)
-    nobody = {"ip": "10.0.0.1", "uid": None, "rank": None, "attempt": None}
+    nobody = {"ip": "10.0.0.1", "uid": "", "rank": -1, "attempt": 0}
     assert service.events()[1:] == [{"n": 1, "t": 100.0, "kind": "refused", **nobody, "what": "POST /tick", "why": why}]
+    assert [event.why for event in Story.read(service.events()).of("refused")] == [why]
 
 
 @pytest.mark.parametrize(

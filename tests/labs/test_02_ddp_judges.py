@@ -12,7 +12,8 @@ from ddp_lab.runs import endurance
 from graders.gpu_scrape import Activity
 from graders.judging import Asked, Facts, load
 from graders.rubric import Finding
-from tests.labs.facts_02_ddp import FACTS, FAILURES, LAB, SEEN, TURN, TURNS, but, member
+from tests.labs.facts_02_ddp import FACTS, LAB, SEEN, TURN, TURNS, but, member
+from tests.labs.shortfalls_02_ddp import FAILURES
 
 JUDGES = judges.JUDGES
 TRAINED = GpuTraining(

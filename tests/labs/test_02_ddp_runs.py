@@ -35,6 +35,10 @@ def join(of: Run, caller: Caller = CALLER) -> dict[str, Any]:
 
 
 def bring(of: Run, step: int | None, raw: bytes, caller: Caller = CALLER) -> str:
+    """As a process that just joined and did the step."""
+    join(of, caller)
+    if step is not None:
+        of.report(caller, 0.0, step=step, loss=1.0, draw=0.5)
     digest = sha256(raw).hexdigest()
     of.bring(caller, 0.0, step, raw, digest)
     return digest
@@ -222,8 +226,8 @@ def test_refusals_beyond_their_bound_are_only_counted(monkeypatch: pytest.Monkey
         ledger.refuse(0.0, "10.0.0.1", None, "GET /x" * 100, f"{number}" * 1000)
     ledger.add(0.0, CALLER, "tick", step=0)  # they take no room from what is served
     assert [(each["kind"], each["uid"]) for each in ledger.page(0)] == [
-        ("refused", None),
-        ("refused", None),
+        ("refused", ""),
+        ("refused", ""),
         ("tick", "uid-1"),
     ]
     assert (ledger.unlisted, len(ledger.events[0]["what"]), len(ledger.events[0]["why"])) == (3, 200, 400)
@@ -238,7 +242,11 @@ def test_weights_are_kept_by_rank_and_step() -> None:
     assert [found.weights(rank, 4) for rank in (0, 1)] == [bytes(size)] * 2
     assert found.weights(1, "finish") == b"\1" * size
     assert set(found.kept) == {digest, end}
-    kinds = [(each["kind"], each["rank"], each.get("step"), each["digest"]) for each in found.ledger.events]
+    kinds = [
+        (each["kind"], each["rank"], each.get("step"), each["digest"])
+        for each in found.ledger.events
+        if "digest" in each
+    ]
     assert kinds == [("weights", 1, 4, digest), ("weights", 0, 4, digest), ("finish", 1, None, end)]
 
 
@@ -248,6 +256,26 @@ def test_weights_that_nobody_brought_last_are_let_go() -> None:
     bring(found, 4, bytes(size))
     digest = bring(found, 4, b"\1" * size)
     assert set(found.kept) == {digest}
+
+
+def test_the_weights_after_a_step_are_those_that_came_first_and_after_its_report() -> None:
+    found = run(weights_at=[4])
+    weights, others = bytes(found.job.weights_bytes), b"\1" * found.job.weights_bytes
+    join(found)
+    with pytest.raises(Refused) as early:
+        found.bring(CALLER, 0.0, 4, weights, "a")
+    assert (early.value.status, early.value.why) == (
+        409,
+        "weights after step 4 came before its report; report it first",
+    )
+    bring(found, 4, weights)
+    found.bring(CALLER, 0.0, 4, weights, sha256(weights).hexdigest())  # asked again, as an answer may be lost
+    with pytest.raises(Refused) as late:
+        found.bring(CALLER, 0.0, 4, others, sha256(others).hexdigest())
+    assert late.value.why == "other weights after step 4 came before from this process; they stand"
+    assert found.weights(1, 4) == weights
+    bring(found, 4, others)  # a process that began anew
+    assert found.weights(1, 4) == others
 
 
 def test_weights_beyond_the_bound_are_noted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

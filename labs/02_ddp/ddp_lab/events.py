@@ -57,6 +57,10 @@ class Story:
         """Of JSON as the service gives it; raises msgspec.ValidationError when it is something else."""
         return cls(msgspec.convert(raw, type=list[Event]))
 
+    def until(self, end: float) -> Self:
+        """What came before a moment."""
+        return type(self)([event for event in self.events if event.t < end])
+
     def of(self, kind: Kind) -> Iterator[Event]:
         """The events of one kind."""
         return (event for event in self.events if event.kind == kind)

@@ -4,8 +4,8 @@ Place: `proof` measures these facts, judges.py names the judges. Limits: order a
 submission's; what it made of them has to be what one process makes of them.
 """
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -135,9 +135,11 @@ def judge_samples(facts: SamplesRead, _: Thresholds) -> Finding:
         told.append(f"{missing} of {facts.samples * len(facts.epochs)} reads are missing")
     if twice or facts.flood:
         told.append(f"samples were read {twice + facts.flood} times more than a step needs")
-    same = sum(one.order == other.order for one, other in pairwise(facts.epochs))
+    same = len(facts.epochs) - len({each.order for each in facts.epochs})
+    if not facts.epochs:
+        told.append("no epoch was read")
     if same and not told:
-        told.append(f"{same + 1} epochs have the same order")
+        told.append(f"{same} of {len(facts.epochs)} epochs have the order of an earlier one")
     even = 1 / max(len(facts.shares), 1)
     uneven = bool(facts.shares) and min(facts.shares) < even / 2
     if uneven and not told:
@@ -152,7 +154,7 @@ def judge_samples(facts: SamplesRead, _: Thresholds) -> Finding:
         hint=None
         if not told
         else "missing"
-        if missing
+        if missing or not facts.epochs
         else "twice"
         if twice or facts.flood
         else "order"
@@ -191,17 +193,17 @@ def relative(said: float, true: float) -> float:
 def judge_mathematics(facts: Mathematics, threshold: Thresholds) -> Finding:
     """Whether losses and final weights are those of one process."""
     most = threshold("math_error")
-    errors = [max(relative(each, step.true) for each in step.said) for step in facts.steps]
+    errors = [max((relative(each, step.true) for each in step.said), default=math.inf) for step in facts.steps]
     worst = max(errors, default=0.0)
-    absent = sum(each is None for each in facts.weights)
+    absent = sum(each is None for each in facts.weights) if facts.weights else int(threshold("world_size"))
     final = max((each for each in facts.weights if each is not None), default=0.0)
     first = next((step for step, error in zip(facts.steps, errors, strict=True) if error > most), None)
     told, hint = [], None
-    if len(facts.steps) < facts.planned:
+    if len(facts.steps) < facts.planned or not facts.steps:
         told.append(f"{len(facts.steps)} of {facts.planned} steps were reported by all ranks")
         hint = "absent"
     if first:
-        said = max(first.said, key=lambda each: relative(each, first.true))
+        said = max(first.said, key=lambda each: relative(each, first.true), default=math.nan)
         told.append(f"at step {first.step} the loss is {said:.6g}, where one process has {first.true:.6g}")
         hint = hint or ("reporting" if final <= most and not absent else "gradients")
     if absent:
@@ -222,11 +224,14 @@ def judge_mathematics(facts: Mathematics, threshold: Thresholds) -> Finding:
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):
-    """Weights after a step: a digest of each rank's, in the order of ranks, and the largest error of any of them."""
+    """Weights after a step: a digest of each rank's, in the order of ranks, and the largest error of any of them.
+
+    The error is None where some are no numbers: JSON has no word for infinity.
+    """
 
     step: int
     digests: tuple[str, ...]
-    error: float
+    error: float | None
 
 
 class Replicas(Facts, frozen=True, kw_only=True):
@@ -248,8 +253,9 @@ def judge_replicas(facts: Replicas, threshold: Thresholds) -> Finding:
         if len(set(each.digests)) > 1:
             told.append(f"after step {each.step} ranks hold {len(set(each.digests))} different models")
             hint = hint or "apart"
-        elif each.error > most:
-            told.append(f"after step {each.step} the weights are off by {each.error:.1g} of their size")
+        elif each.error is None or each.error > most:
+            off = "no numbers" if each.error is None else f"off by {each.error:.1g} of their size"
+            told.append(f"after step {each.step} the weights are {off}")
             hint = hint or "wrong"
     if absent := [step for step in facts.asked if not any(_whole(each, step, facts.ranks) for each in facts.seen)]:
         told.append(f"not all ranks handed in weights after step {', '.join(map(str, absent))}")
@@ -259,6 +265,7 @@ def judge_replicas(facts: Replicas, threshold: Thresholds) -> Finding:
         for each in facts.seen
         if any(_whole(each, step, facts.ranks) for step in facts.asked)
         and len(set(each.digests)) == 1
+        and each.error is not None
         and each.error <= most
     }
     return Finding(

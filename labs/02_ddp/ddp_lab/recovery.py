@@ -4,6 +4,8 @@ Place: test_ddp.py measures with these, two checks of one training; what they re
 Limits: nodes are lost where the cluster can lose them; whoever has a file in the folder of checkpoints open is saving.
 """
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -38,6 +40,9 @@ class Broken:
     def __init__(self, check: Check, bench: Bench, progress: Progress, name: str) -> None:
         self._check, self._bench, self._say = check, bench, within(progress, "recovery")
         self.name, self._world = name, int(check.threshold("world_size"))
+        self._complete: bool | None = None
+        self._looks: list[tuple[float, Callable[[Story], Loss]]] = []
+        """Of each loss when it was, and what a story tells of it."""
         self._spec = recovery(SEEDS, epochs=EPOCHS, pace_seconds=PACE_SECONDS, checkpoint_every=CHECKPOINT_EVERY)
         bench.clear(self._say)
         bench.launch(self.name, self._spec, self._say, changes=SHARED)
@@ -57,7 +62,9 @@ class Broken:
                 self._bench.trainers.kill(trainer, join.pid)
             # The kill takes place in the pod, some time after it is asked for: its time is that of the last event
             # of the process that was killed.
-            loss = self._after("process", rank, self._last_of(join), saving=bool(saving))
+            loss = self._after("process", rank, self._last_of(join), uid=join.uid, saving=bool(saving))
+            if loss.first is not None:  # who begins from the start after one new step is seen to
+                self._until_step(loss.step + BETWEEN, START_SECONDS)
             self._bench.refuse_strange(self.name, self._story())
         except SubmissionError as problem:
             return self._ended(Recovery(losses=(), problem=str(problem)), "process")
@@ -73,7 +80,8 @@ class Broken:
                 if found[-1].first is None:
                     break
             else:
-                self._bench.wait_for_end(self.name, self._say, seconds=self._rest())
+                _, job = self._bench.wait_for_end(self.name, self._say, seconds=self._rest())
+                self._complete = job.ended == "Complete"
             self._bench.refuse_strange(self.name, self._story())
         except SubmissionError as problem:
             return self._ended(Recovery(losses=tuple(found), problem=str(problem)), "pods")
@@ -101,13 +109,14 @@ class Broken:
         finally:
             nodes.heal(trainer.node)
 
-    def _after(self, what: What, rank: int, at: float, *, saving: bool = False) -> Loss:
+    def _after(self, what: What, rank: int, at: float, *, uid: str = "", saving: bool = False) -> Loss:
         """Waits for a new step after a loss at that time of the service, and says what came when."""
         limit = self._check.threshold(f"{what}_seconds") + START_SECONDS / 4
 
         def seen(story: Story) -> Loss:
-            return loss_of(story, what, rank, at, world=self._world, saving=saving)
+            return loss_of(story, what, rank, at, world=self._world, uid=uid, saving=saving)
 
+        self._looks.append((at, seen))
         story, _ = self._bench.follow(self.name, lambda story: seen(story).first is not None, self._say, seconds=limit)
         found = seen(story)
         if found.first is not None:
@@ -144,6 +153,15 @@ class Broken:
     def _story(self) -> Story:
         return self._bench.control.story(self.name)
 
+    def _seen_since(self, story: Story, losses: Sequence[Loss]) -> tuple[Loss, ...]:
+        """The last of the losses, each with all that came until the next one: steps are also done again later."""
+        looks = self._looks[-len(losses) :]
+        ends = [at for at, _ in looks[1:]] + [math.inf]
+        since = [seen(story.until(end)) for (_, seen), end in zip(looks, ends, strict=True)]
+        return tuple(
+            msgspec.structs.replace(loss, again=later.again) for loss, later in zip(losses, since, strict=True)
+        )
+
     def _finding(self, losses: list[Loss], part: Part) -> Recovery:
         whole = part == "pods"
         story = self._story()
@@ -157,13 +175,14 @@ class Broken:
         right = sum(set(drawn.get(step, {}).values()) == {number} for step, number in enumerate(expected))
         read = epochs_read(self._spec.job, order)
         found = Recovery(
-            losses=tuple(losses),
+            losses=self._seen_since(story, losses),
             steps=steps,
             draws=(right, len(expected)),
             planned=self._spec.job.steps if whole else 0,
             missing=sum(each.missing for each in read),
             twice=sum(each.twice for each in read),
             weights=self._final(true) if whole and len(order) == self._spec.job.steps else None,
+            complete=self._complete,
         )
         over = whole or any(loss.first is None for loss in losses)
         return self._ended(found, part) if over else self._with_evidence(found, part)

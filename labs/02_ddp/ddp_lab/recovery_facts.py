@@ -63,7 +63,8 @@ class Recovery(Facts, frozen=True, kw_only=True):
         planned: steps that the training was to make, 0 while it goes on.
         missing: samples that nobody read in an epoch that is over, summed over epochs.
         twice: samples that were read more than once in one, as often as they were too many, reads done again left out.
-        weights: the largest error of any rank's final weights; None while it goes on.
+        weights: the largest error of any rank's final weights; None while it goes on, and where some are no numbers.
+        complete: whether its Job completed; None while it goes on.
         problem: why there is nothing to look at, or None.
     """
 
@@ -74,6 +75,7 @@ class Recovery(Facts, frozen=True, kw_only=True):
     missing: int = 0
     twice: int = 0
     weights: float | None = None
+    complete: bool | None = None
     problem: str | None = None
 
 
@@ -106,6 +108,9 @@ def _judged(facts: Recovery, threshold: Thresholds, expected: str) -> Finding:
     if facts.planned and len(facts.steps) < facts.planned and hint is None:
         told.append(f"{len(facts.steps)} of {facts.planned} steps were reported by all ranks")
         hint = "gone"
+    if facts.complete is False and hint is None:
+        told.append("the Job did not complete")
+        hint = "gone"
     slowest = max((loss.first for loss in facts.losses if loss.first is not None), default=None)
     return Finding(
         expected=expected,
@@ -131,11 +136,13 @@ def _astray(facts: Recovery, most: float) -> Iterator[tuple[str, str]]:
     """What went on as another training, or could not be looked at: in words, and its hint."""
     if any(loss.what == "process" and not loss.saving for loss in facts.losses):
         yield "no rank opened a file in the folder of checkpoints, so none was killed while it saved", "from_the_start"
-    wrong = [step for step in facts.steps if max(relative(said, step.true) for said in step.said) > most]
+    wrong = [step for step in facts.steps if any(relative(said, step.true) > most for said in step.said)]
     if wrong:
         yield f"from step {wrong[0].step} on losses are others than in one unbroken run", "state"
     if facts.missing or facts.twice:
         yield f"in whole epochs {facts.missing} samples were never read, {facts.twice} more than once", "state"
+    if facts.planned and len(facts.steps) == facts.planned and facts.weights is None:
+        yield "not all ranks handed in final weights that can be compared", "state"
     if facts.weights is not None and facts.weights > most:
         yield f"final weights are off by {facts.weights:.1g} of their size", "state"
     right, steps = facts.draws

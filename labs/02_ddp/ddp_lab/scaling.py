@@ -99,7 +99,9 @@ class Race:
         story = self._bench.control.story(self._names[side])
         self._bench.refuse_strange(self._names[side], story)
         after = self._counted(side) if count else {}
-        begun = min(each.t for each in story.of("batch") if each.step == first)
+        begun = min((each.t for each in story.of("batch") if each.step == first), default=None)
+        if begun is None:
+            raise SubmissionError(f"{side}: no sample was read for step {first}")
         # Not with the reports, which cost nothing: whoever has the weights has computed them.
         ended = max(each.t for each in story.of("weights") if each.step == last)
         asked = self._uploaded(story, first)

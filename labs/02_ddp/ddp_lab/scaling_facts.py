@@ -73,12 +73,13 @@ def judge_communication(facts: Turns, threshold: Thresholds) -> Finding:
         f"gradients sends from each rank in a step"
     )
     sent = [each / facts.steps / ideal for turn in facts.turns for each in turn["submission"].sent]
+    problem = facts.problem or (None if sent else "no turn was measured")
+    if len({len(turn["submission"].sent) for turn in facts.turns}) > 1:
+        problem = problem or "pods came or went while turns were measured"
+    if problem:
+        return Finding(expected=expected, observed=problem, verdict="failed", hint="stuck")
     # Of each rank by itself: one that sends twice as much does not make up for one that sends nothing.
     ranks = list(zip(*(turn["submission"].sent for turn in facts.turns), strict=True))
-    if facts.problem or not sent:
-        return Finding(
-            expected=expected, observed=facts.problem or "no turn was measured", verdict="failed", hint="stuck"
-        )
     medians = [statistics.median(each) / facts.steps / ideal for each in ranks]
     few, much = min(medians) < threshold("comm_floor"), max(medians) > most
     estimate = min(medians) if few else max(medians)
@@ -111,7 +112,7 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         return Finding(
             expected=expected, observed=facts.problem or "no turn was measured", verdict="failed", hint="stuck"
         )
-    ratios = [0.0 if ours is None else (theirs or math.inf) / ours for _, theirs, ours in times]
+    ratios = [theirs / ours if theirs and ours else 0.0 for _, theirs, ours in times]
     estimate = stats.median_of_pairs(ratios)
     alone, ours = (_median_seconds(facts, side) for side in ("single", "submission"))
     cores = max((used / (turn.seconds or math.inf) for turn in _submissions(facts) for used in turn.cpu), default=0.0)

@@ -40,6 +40,8 @@ FREE = (
     ("resources", "limits", "cpu"),
     ("resources", "limits", "memory"),
 )
+REQUESTS: Mapping[str, str] = {"cpu": "100m", "memory": "256Mi"}
+"""Of who sets none: Kubernetes would take the limits for them, and a small machine has no room for three trainings."""
 
 
 def chart_values(
@@ -52,7 +54,8 @@ def chart_values(
         own: the submission's.
         threshold: the lab's numbers; who sets no limit of memory gets all that is given.
     """
-    given = {"resources": {"limits": {"memory": f"{threshold('budget_memory_gib'):g}Gi"}}}
+    limits = {"memory": f"{threshold('budget_memory_gib'):g}Gi"}
+    given = {"resources": {"requests": dict(REQUESTS), "limits": limits}}
     return layered(defaults, given, own, FIXED)
 
 

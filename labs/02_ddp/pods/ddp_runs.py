@@ -63,7 +63,7 @@ class Ledger:
             self.unlisted += 1
             return
         self.refusals += 1
-        who = asdict(caller) if caller else {"ip": ip, "uid": None, "rank": None, "attempt": None}
+        who = asdict(caller or Caller(ip=ip, uid="", rank=-1, attempt=0))
         self._append(now, who, "refused", {"what": what[:200], "why": why[:400]})
 
     def _append(self, now: float, who: Mapping[str, object], kind: str, more: Mapping[str, object]) -> None:
@@ -86,6 +86,10 @@ class Run:
         self.last_begun = -math.inf
         self.digests: dict[tuple[int, int | str], str] = {}
         self.kept: dict[str, bytes] = {}
+        self._reported: dict[str, set[int]] = {}
+        """Steps by the pod whose process reported them since it joined."""
+        self._brought: dict[tuple[str, int], str] = {}
+        """The same for weights, by their digest."""
 
     def drill(self, rank: int, kind: str) -> Drill | None:
         """The fault of this kind that a rank is to have."""
@@ -100,6 +104,8 @@ class Run:
         """The job as this process is told it. The pace begins anew: steps may be done once more."""
         self.ledger.add(now, caller, "join", node=node, pid=pid, world=world, ticket=ticket)
         self.begun.clear()
+        self._reported[caller.uid] = set()
+        self._brought = {known: digest for known, digest in self._brought.items() if known[0] != caller.uid}
         job, rank = self.job, caller.rank
         environment: dict[str, str | None] = {}
         if self.drill(rank, "wrong_rank"):
@@ -167,14 +173,23 @@ class Run:
     def report(self, caller: Caller, now: float, *, step: int, loss: float, draw: float) -> bool:
         """Notes a step that is done; whether the weights after it are wanted."""
         self.ledger.add(now, caller, "report", step=step, loss=loss, draw=draw)
+        self._reported.setdefault(caller.uid, set()).add(step)
         return step in self.spec.weights_at
 
     def bring(self, caller: Caller, now: float, step: int | None, raw: bytes, digest: str) -> None:
-        """Weights after a step, or those at the end, with their SHA-256; equal ones are kept once."""
+        """Weights after a step, or those at the end, with their SHA-256; equal ones are kept once.
+
+        Of a step a process has those that it brought first: time is measured until they are there.
+        """
         if step is not None and step not in self.spec.weights_at:
             raise Refused(400, f"the weights after step {step} are not wanted; report says when they are")
         if len(raw) != self.job.weights_bytes:
             raise Refused(400, f"{len(raw)} bytes of weights came, where {self.job.weights_bytes} belong")
+        if step is not None:
+            if step not in self._reported.get(caller.uid, ()):
+                raise Refused(409, f"weights after step {step} came before its report; report it first")
+            if self._brought.setdefault((caller.uid, step), digest) != digest:
+                raise Refused(409, f"other weights after step {step} came before from this process; they stand")
         if step is None:
             self.ledger.add(now, caller, FINISH, digest=digest)
         else:
