@@ -13,7 +13,7 @@ from ddp_lab.events import Story
 from ddp_lab.gpus import WARM_UP
 from ddp_lab.proof import epochs_read
 from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, endurance, proof, recovery, scaling
-from ddp_lab.scaling_facts import ideal_bytes
+from ddp_lab.scaling_facts import LEAP, ideal_bytes
 from ddp_lab.sides import chart_values, uses
 from ddp_lab.start import budget
 from graders.budget import judge_budget
@@ -298,6 +298,20 @@ def test_weights_that_stay_where_they_were_have_strayed_as_far_as_the_true_ones_
     assert replay.strayed(SMALL, before, [(0, 1), (2,)], after) == 0.0
     assert replay.strayed(SMALL, before, [(0, 1), (2,)], before) == pytest.approx(1.0)
     assert replay.strayed(SMALL, before, [(0, 1), (2,)], after[:-8]) == float("inf")
+
+
+def test_weights_that_leap_between_two_turns_are_told_from_such_that_were_trained() -> None:
+    steps = [(0, 1), (2,), (3, 0), (1, 2), (3,), (0, 2)]
+    true = replay.replayed(SMALL, steps, keep=range(len(steps))).weights
+    marks = [b"".join(each.tobytes() for each in true[step]) for step in range(len(steps))]
+    ways = replay.ways(SMALL, marks)
+    assert len(ways) == len(marks)
+    assert replay.leap(ways, ways[2]) < LEAP
+    zeros = bytes(len(marks[0]))
+    leaps = replay.ways(SMALL, [marks[0], zeros, zeros, zeros])
+    assert replay.leap(leaps, leaps[-1]) == replay.MOST
+    assert replay.leap(replay.ways(SMALL, [zeros, *marks[:2]]), ways[1]) > LEAP
+    assert replay.leap(replay.ways(SMALL, [marks[0][:-8], marks[1]]), ways[1]) == replay.MOST
 
 
 def test_draws_are_those_of_the_seed() -> None:

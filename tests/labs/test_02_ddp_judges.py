@@ -106,6 +106,15 @@ def test_an_undecided_speed_is_called_slow_only_below_the_goal(slow: int, hint: 
     assert (found.verdict, found.hint) == ("inconclusive", hint)
 
 
+def test_weights_that_leap_have_not_been_trained() -> None:
+    found = judged("scaling", but("scaling", leap=4000.0))
+    assert (found.verdict, found.hint) == ("failed", "work")
+    assert found.observed.startswith(
+        "between two turns weights went 4e+03 times as far as in one that was computed again; 1.00 times"
+    )
+    assert judged("scaling", but("scaling", leap=1.02)).verdict == "passed"
+
+
 def test_what_gpus_did_is_told_and_judged() -> None:
     threshold = LAB.thresholds["L3"].__getitem__
     facts = msgspec.structs.replace(TURNS, gpu=TRAINED)

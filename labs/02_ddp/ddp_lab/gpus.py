@@ -17,6 +17,7 @@ from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Story
 from ddp_lab.gpu_facts import GpuTraining, bus_bytes_per_second, flops_per_sample, link_share
 from ddp_lab.runs import JobSpec, RunSpec, endurance
+from ddp_lab.scaling_facts import LEAP
 from graders import gpu_scrape
 from graders.check import Check
 from graders.errors import InfrastructureError, SubmissionError
@@ -168,7 +169,8 @@ def rate(story: Story, job: JobSpec, first: int = WARM_UP) -> float:
 def strayed(bench: Bench, name: str, spec: RunSpec, story: Story, *, ranks: int) -> float | None:
     """How far the weights after the drawn step are from those of one process, in times of how far these moved.
 
-    None where not each sample was read once for it, or ranks held different weights before or after it.
+    None where not each sample was read once for it, or ranks held different weights before or after it. Where those
+    before it are none that so many steps lead to, it is how much too far away they are.
     """
     before, after = spec.weights_at
     read = story.batches(ranks).get(after, ())
@@ -180,4 +182,7 @@ def strayed(bench: Bench, name: str, spec: RunSpec, story: Story, *, ranks: int)
     if not alike(before) or not alike(after) or not len(read) == len(set(read)) == spec.job.batch:
         return None
     first, last = (bench.control.weights(name, 0, step) for step in (before, after))
-    return replay.strayed(spec, first, [read], last)
+    error = replay.strayed(spec, first, [read], last)
+    there, step = replay.ways(spec, [first, last])
+    far = replay.leap([there / (before + 1)], step)
+    return max(error, far) if step and far > LEAP else error

@@ -15,6 +15,7 @@ from ddp_lab.runs import RunSpec
 from ddp_lab.truth import Truth
 
 Flat = npt.NDArray[np.float64]
+MOST = 1e9
 
 
 def problem(spec: RunSpec) -> truth.Problem:
@@ -72,6 +73,22 @@ def strayed(spec: RunSpec, before: bytes, batches: Sequence[Sequence[int]], afte
     if found.size != end.size or not np.isfinite(found).all():
         return float("inf")
     return float(np.linalg.norm(found - end) / max(float(np.linalg.norm(end - begin)), 1e-300))
+
+
+def ways(spec: RunSpec, marks: Sequence[bytes]) -> list[float]:
+    """How far weights went from one mark to the next, from the run's first weights on; infinite for what are none."""
+    places = [_flat(problem(spec).weights), *(_handed_in(spec, each) for each in marks)]
+    return [
+        float(np.linalg.norm(there - here))
+        if here.size == there.size and np.isfinite(there).all() and np.isfinite(here).all()
+        else float("inf")
+        for here, there in itertools.pairwise(places)
+    ]
+
+
+def leap(ways: Sequence[float], usual: float) -> float:
+    """The longest of these ways in times of a usual one, at most MOST, as JSON has no word for infinity."""
+    return min(max(ways) / max(usual, 1e-300), MOST)
 
 
 def _handed_in(spec: RunSpec, raw: bytes) -> Flat:

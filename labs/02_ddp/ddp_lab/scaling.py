@@ -57,7 +57,8 @@ class Race:
             self._start()
             turns = tuple(self._pair(number) for number in range(self._pairs))
             read = self._bench.control.story(self._names["submission"]).batches(self.ranks)
-            error = self._replayed(read, SEEDS.randrange(self._pairs))
+            drawn = SEEDS.randrange(self._pairs)
+            error, leap = self._replayed(read, drawn), self._leap(drawn)
             measured = range(WARM_UP, WARM_UP + self._steps * self._pairs)
             fewest = min(len(set(read.get(step, ()))) for step in measured)
         except SubmissionError as problem:
@@ -66,7 +67,7 @@ class Race:
             evidence = tuple(self._bench.keep(name, self._bench.control.story(name)) for name in self._launched())
             for name in self._launched():
                 self._bench.trainers.end(name)
-        return msgspec.structs.replace(begin, turns=turns, error=error, fewest=fewest, evidence=evidence)
+        return msgspec.structs.replace(begin, turns=turns, error=error, leap=leap, fewest=fewest, evidence=evidence)
 
     def _ranks(self, side: str) -> int:
         return 1 if side == "single" else self.ranks
@@ -146,6 +147,12 @@ class Race:
         ranks = {each.uid: each.rank for each in self._bench.control.story(self._names[side]).of("join")}
         order = sorted((uid for uid in pods if uid in ranks), key=lambda uid: ranks[uid])
         return {uid: self._bench.trainers.count(pods[uid]) for uid in order}
+
+    def _leap(self, pair: int) -> float:
+        """The longest way of the weights between two turns, in times of that in this turn."""
+        name, spec = self._names["submission"], self._specs["submission"]
+        ways = replay.ways(spec, [self._bench.control.weights(name, 0, step) for step in spec.weights_at])
+        return replay.leap(ways, ways[pair + 1])
 
     def _replayed(self, read: Mapping[int, Sequence[int]], pair: int) -> float | None:
         """How far a turn's weights went astray, of the rank that did worst, where these samples were read by step."""

@@ -14,6 +14,10 @@ from graders import stats
 from graders.judging import Facts, Thresholds
 from graders.rubric import Finding
 
+LEAP = 3.0
+"""With plain SGD and so small a rate every turn of a run takes weights equally far, within a hundredth (computed with
+`replay` over 57 steps). Weights that compute nothing, as zeros do, are thousands of times farther away."""
+
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Some steps of one side.
@@ -43,6 +47,8 @@ class Turns(Facts, frozen=True, kw_only=True):
         turns: by side, in the order in which they ran.
         error: how far the submission's weights moved otherwise than those of one process over one turn that was
             drawn, in times of how far they moved; None where they could not be had.
+        leap: the longest way that its weights went between two turns, from the run's first ones on, in times of that in
+            the turn that was drawn; None where the run does not tell.
         batch: samples that a step is to have.
         fewest: that were read for a step, of the step that had the fewest.
         problem: why there is nothing to look at, or None.
@@ -54,6 +60,7 @@ class Turns(Facts, frozen=True, kw_only=True):
     gradient_bytes: int
     turns: tuple[dict[str, Turn], ...]
     error: float | None = None
+    leap: float | None = None
     batch: int = 0
     fewest: int = 0
     problem: str | None = None
@@ -120,6 +127,9 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
     if facts.error is None or facts.error > most:
         off = "were not handed in" if facts.error is None else f"are off by {facts.error:.2g} of their change"
         told.append(f"weights {off}, so the work was not done")
+        hint = "work"
+    if facts.leap is not None and facts.leap > LEAP:
+        told.append(f"between two turns weights went {facts.leap:.2g} times as far as in one that was computed again")
         hint = "work"
     if facts.fewest < facts.batch:
         told.append(f"a step read {facts.fewest} of its {facts.batch} samples")
