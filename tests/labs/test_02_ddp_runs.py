@@ -122,6 +122,8 @@ def test_a_rank_gets_weights_of_its_own_shapes() -> None:
     assert drilled("unused").first_weights(1)[: len(healthy)] == healthy
     assert len(drilled("unused").first_weights(1)) == len(healthy) + 8 * (3 * 3 + 3)
     assert drilled("unused").first_weights(0) == healthy
+    one = run()
+    assert one.first_weights(0) is one.first_weights(1)  # or asking would be work for the service, and for the machine
 
 
 def test_a_hang_answers_no_tick_from_its_step_on() -> None:

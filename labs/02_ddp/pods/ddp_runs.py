@@ -86,6 +86,7 @@ class Run:
         self.last_begun = -math.inf
         self.digests: dict[tuple[int, int | str], str] = {}
         self.kept: dict[str, bytes] = {}
+        self._first: dict[tuple[tuple[int, ...], bool], bytes] = {}
         self._reported: dict[str, set[int]] = {}
         """Steps by the pod whose process reported them since it joined."""
         self._brought: dict[tuple[str, int], str] = {}
@@ -133,11 +134,15 @@ class Run:
         return [self.job.outputs, self.job.outputs] if self.drill(rank, "unused") else None
 
     def first_weights(self, rank: int) -> bytes:
-        """The weights that the model of a rank begins with, those of an unused layer last."""
-        shapes = parameters(self.job.features, self.hidden(rank), self.job.outputs)
-        if extra := self.extra(rank):
+        """The weights that the model of a rank begins with, those of an unused layer last; drawn once."""
+        hidden, extra = self.hidden(rank), self.extra(rank)
+        if (known := self._first.get((hidden, bool(extra)))) is not None:
+            return known
+        shapes = parameters(self.job.features, hidden, self.job.outputs)
+        if extra:
             shapes += parameters(extra[0], (), extra[1])
-        return to_bytes(make_weights(self.spec.weights_seed, shapes, self.job.dtype))
+        made = to_bytes(make_weights(self.spec.weights_seed, shapes, self.job.dtype))
+        return self._first.setdefault((hidden, bool(extra)), made)
 
     def batch_wait(self, caller: Caller, step: int, now: float) -> float:
         """Seconds until this batch may be handed out, as far as is known now; infinite where others decide."""
