@@ -13,7 +13,7 @@ import msgspec
 from graders.rubric import Finding
 
 BUSY_SHARE = 0.125
-"""Share of all cores. The reference of 03_vllm passed ten times of ten beside a program that used a quarter of them."""
+"""Share of all cores. A reference passed ten times of ten beside a program that used twice as much."""
 
 
 class Beside:

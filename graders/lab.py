@@ -98,7 +98,7 @@ class Lab(LabFile, frozen=True, kw_only=True):
             text = path.read_bytes()
         except FileNotFoundError as error:
             raise UnknownLab(
-                f"{folder} is not a lab: it holds no lab.toml; give the folder of a lab, such as labs/03_vllm"
+                f"{folder} is not a lab: it holds no lab.toml; give the folder of a lab, such as labs/NN_name"
             ) from error
         try:
             decoded = msgspec.toml.decode(text, type=LabFile)

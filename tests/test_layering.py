@@ -238,6 +238,19 @@ def modules_have_names_that_tell(sources: Sources) -> list[str]:
     ]
 
 
+def no_lab_is_named(sources: Sources) -> list[str]:
+    """What is there for every lab knows none; the second lab is the proof."""
+    names = [path.name for path in (ROOT / "labs").iterdir() if (path / "lab.toml").exists()]
+    return [
+        f"{path}:{number}: names {name}; what all labs share knows none of them"
+        for path, source in sources.items()
+        if path.split("/")[0] in ("clusters", "commands", "graders", "conftest.py", "gpulab.py")
+        for number, line in enumerate(source.splitlines(), 1)
+        for name in names
+        if name in line
+    ]
+
+
 def test_it_reads_the_project() -> None:
     assert {"clusters/api.py", "clusters/process.py", "graders/plugin.py", "tests/test_layering.py"} <= sources().keys()
 
@@ -264,6 +277,10 @@ def test_graders_import_downwards() -> None:
 
 def test_programs_are_started_in_one_place() -> None:
     assert programs_start_in_one_place(sources()) == []
+
+
+def test_the_harness_names_no_lab() -> None:
+    assert no_lab_is_named(sources()) == []
 
 
 def test_modules_are_small() -> None:
@@ -338,6 +355,12 @@ def test_modules_have_names_that_tell() -> None:
             "clusters/helm.py",
             "import os\nos.system('helm')",
             "clusters/helm.py:2: starts programs; clusters does so in clusters/process.py only",
+        ),
+        (
+            no_lab_is_named,
+            "graders/x.py",
+            "import os\nif lab == '02_ddp':\n    pass",
+            "graders/x.py:2: names 02_ddp; what all labs share knows none of them",
         ),
         (
             modules_are_small,

@@ -156,7 +156,7 @@ def test_a_folder_without_lab_toml_is_no_lab(folder: Path) -> None:
     with pytest.raises(UnknownLab) as caught:
         Lab.find(folder.parent, "03_vllm/starter")
     assert str(caught.value) == (
-        f"{folder}/starter is not a lab: it holds no lab.toml; give the folder of a lab, such as labs/03_vllm"
+        f"{folder}/starter is not a lab: it holds no lab.toml; give the folder of a lab, such as labs/NN_name"
     )
 
 
