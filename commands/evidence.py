@@ -28,12 +28,13 @@ def add(commands: Commands) -> None:
 def run_check(options: argparse.Namespace) -> int:
     """Prints a line on each run and one for each finding."""
     from graders import audit, signing, stored
+    from graders.told import printed
 
     key = signing.public_key(options.key) if options.key else None
     bad = 0
     for place in stored.find(options.runs):
         found = audit.audit(place, key)
-        print(found.text(), flush=True)
+        print(printed(found.text()), flush=True)
         bad += not found.holds
     return 1 if bad else 0
 

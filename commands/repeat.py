@@ -22,6 +22,7 @@ from graders.errors import GraderError
 from graders.gates.gradings import foretold
 from graders.record import pretty, write_whole
 from graders.rubric import Verdict, read_verdict, read_verdicts
+from graders.told import printed
 from graders.variance import Runs, Variance, render, variance_of
 
 GRACE_SECONDS = 60.0
@@ -127,7 +128,8 @@ def tell(verdict: Verdict) -> list[str]:
     missed = [each for each in verdict.checks if each.status != "passed"]
     again = [each.id for each in verdict.checks if each.attempts > 1]
     said = [f"{verdict.points}/{verdict.max_points}" + (f", measured again: {', '.join(again)}" if again else "")]
-    return said + [f"    {each.status}: {each.id}: {each.observed or each.why}" for each in missed]
+    said += [f"    {each.status}: {each.id}: {each.observed or each.why}" for each in missed]
+    return [printed(each) for each in said]
 
 
 def report(runs: Runs, folder: Path, say: Callable[[str], None] = print) -> Variance:

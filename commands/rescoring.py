@@ -44,7 +44,7 @@ def run_rescore(options: argparse.Namespace) -> int:
     from graders.exports import formats
     from graders.rescore import Refused, read_run, rescore
     from graders.stored import find
-    from graders.told import plain
+    from graders.told import printed
 
     places, wanted = find(options.results), [formats.wanted(each) for each in options.export]
     for name, _ in wanted:
@@ -66,7 +66,7 @@ def run_rescore(options: argparse.Namespace) -> int:
                 said, how = "\n".join(told(place, found)), "otherwise" if found.counts else "as before"
                 verdicts += [(place.name, found.now)] if wanted else []
             counts[how] += 1
-            print(plain(said))
+            print(printed(said))
     ended = ", ".join(f"{counts[how]} {how}" for how in ("otherwise", "as before", "refused"))
     print(f"{len(places)} run{'s' if len(places) > 1 else ''}: {ended}")
     for name, path in wanted:

@@ -43,6 +43,7 @@ from graders.rubric import (
 )
 from graders.submission import Submission, read_submission
 from graders.terms import Terms
+from graders.told import printed
 from graders.variants import applied
 
 INTERRUPTED = "the run was interrupted"
@@ -197,11 +198,14 @@ class Plugin:
         else:
             result = self._after_test(check, error, call.duration)
         if result.status == "skipped":
-            report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"Skipped: {result.observed}")
+            said = printed(f"Skipped: {result.observed}")
+            report.longrepr = (str(item.path), (item.location[1] or 0) + 1, said)
         elif result.status != "passed":
             report.outcome = "failed"
             if error is None or result.error_class != "harness":
-                report.longrepr = f"{result.status}: {result.observed}"
+                report.longrepr = printed(f"{result.status}: {result.observed}")
+            elif (said := printed(report.longreprtext)) != report.longreprtext:
+                report.longrepr = said  # the traceback without its colours
         return report
 
     def _after_test(self, check: Check, error: BaseException | None, seconds: float) -> CheckResult:
@@ -276,22 +280,16 @@ class Plugin:
         for name, path in self._exports:
             try:
                 formats.write(name, path, [(run.place.parent.name, run.verdict) for run in runs])
-            except GraderError as error:
-                self._unexported.append(str(error))
+            except Exception as error:
+                self._unexported.append(_said(error))
 
     def _report(self, runs: list[LabRun]) -> None:
         if self._report_file is None:
             return
-        from graders.html import page  # here, as only a report needs what draws
-
         try:
-            if len(runs) > 1:
-                raise page.WrongReport(
-                    f"a report tells of one run, and {len(runs)} labs were graded; write them by `gpulab report RUN`"
-                )
-            page.write(runs[0].place.parent, self._report_file)
-        except GraderError as error:
-            self._unexported.append(str(error))
+            _write_page(runs, self._report_file)
+        except Exception as error:
+            self._unexported.append(_said(error))
 
     def _begin(self, lab: Lab) -> LabRun:
         try:
@@ -345,6 +343,21 @@ def _bind(run: LabRun, items: list[pytest.Item]) -> None:
             item.stash[_PROBLEM] = f"the check {spec.id!r} has {counts[spec.id]} tests; keep one"
         said = inspect.getdoc(getattr(item, "obj", None))
         item.stash[_CHECK] = Check(spec, run, " ".join(said.split()) if said else None)
+
+
+def _write_page(runs: Sequence[LabRun], file: Path) -> None:
+    from graders.html import page  # here, as only a report needs what draws
+
+    if len(runs) > 1:
+        raise page.WrongReport(
+            f"a report tells of one run, and {len(runs)} labs were graded; write them by `gpulab report RUN`"
+        )
+    page.write(runs[0].place.parent, file)
+
+
+def _said(error: Exception) -> str:
+    """What it says, with its kind where it is none of the grader's own and nobody wrote a sentence for it."""
+    return str(error) if isinstance(error, GraderError) else f"{type(error).__name__}: {error}"
 
 
 def _check_id(item: pytest.Item) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from graders.next_steps import commands
 from graders.rubric import CheckResult, Status, Verdict
-from graders.told import plain, score, told, where_graded, whose
+from graders.told import plain, score, told, where_graded, whose, without_commands
 
 _STYLES: dict[Status, str] = {
     "passed": "bold green",
@@ -47,7 +47,7 @@ def render_scorecard(verdict: Verdict, place: Path, *, width: int = 80, color: b
         _environ={},
     )
     console.print(Group(*_page(verdict, place, width)))
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
+    return without_commands("\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n")
 
 
 def _page(verdict: Verdict, place: Path, width: int) -> Iterator[RenderableType]:

@@ -142,7 +142,7 @@ def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:
     Raises:
         Refused: the run is of another lab, or it kept no facts that these judges read.
         WrongVariant: it was graded with numbers of a student's own that the lab does not offer any more.
-        HarnessError: a judge asks for a threshold that lab.toml does not have, or names a hint that is not there.
+        HarnessError: a judge asks for a threshold that lab.toml does not have, or the hint of a finding is not there.
     """
     then = run.verdict
     if then.lab != lab.name:
@@ -200,6 +200,8 @@ def _rejudged(
     """What the last try of a check comes to now."""
     attempt = _readable(run, lab, spec, judge)
     finding, asked = attempt.finding, Asked(lambda name: _threshold(run.verdict, lab, name))
+    if judge is None and finding.verdict != "passed":  # one that passed shows no hint
+        refuse_unknown_hint(spec, finding)
     if judge is not None:
         finding = judge.judge(bytes(attempt.facts), asked)
         refuse_unknown_hint(spec, finding)

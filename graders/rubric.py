@@ -234,8 +234,9 @@ def ended_by(
 
 
 def skipped_for(check: CheckSpec, root: CheckSpec, *, why: str | None = None) -> CheckResult:
-    """The result of a check that was not measured because `root` did not pass."""
-    return _without_finding(check, "skipped", f"not measured, as {root.title!r} did not pass", why)
+    """The result of a check that was not measured because `root` did not pass, which it names unless that is hidden."""
+    needed = "another check" if root.hidden else repr(root.title)
+    return _without_finding(check, "skipped", f"not measured, as {needed} did not pass", why)
 
 
 def unjudged(check: CheckSpec, said: str, *, why: str | None = None) -> CheckResult:

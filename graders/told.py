@@ -1,10 +1,14 @@
 """What is told of a run and of its checks, in the same words by the scorecard and by every export.
 
-Place: `report` and `exports` read it. Limits: text only; what a format must not hold is escaped there.
+Place: `report` and `exports` read it, commands print by it. Limits: text only; what a format must not hold is escaped
+there.
 """
+
+import re
 
 from graders.rubric import CheckResult, Verdict
 
+_COMMAND = re.compile(r"^((?:[^\S\n]|\x1b\[[0-9;]*m)*):(?=:)|#(?=#\[)", re.MULTILINE)
 _FAULTS = {"infrastructure": "of the lab's infrastructure, not yours", "harness": "of the grader, not yours"}
 
 
@@ -56,7 +60,7 @@ def score(verdict: Verdict) -> str:
 def why_error(verdict: Verdict) -> str:
     """What a run that is an error died of, as far as it is known."""
     checks = (each.observed for each in verdict.checks if each.status == "error")
-    return plain(verdict.reason or next(checks, None) or "no reason is known")
+    return printed(verdict.reason or next(checks, None) or "no reason is known")
 
 
 def final(verdict: Verdict) -> float:
@@ -83,3 +87,13 @@ def whose(verdict: Verdict) -> str | None:
 def plain(text: str) -> str:
     """Text without control characters, which would steer a terminal and which XML forbids."""
     return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def printed(text: str) -> str:
+    """As `plain`, for what is printed: no line of it is a command to GitHub Actions either."""
+    return without_commands(plain(text))
+
+
+def without_commands(text: str) -> str:
+    """Text as wide as it was, no line of which begins with "::", after blanks or colours, or holds "##["."""
+    return _COMMAND.sub(lambda found: f"{found[1] or ''}\N{REPLACEMENT CHARACTER}", text)

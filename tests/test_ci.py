@@ -84,6 +84,33 @@ def test_the_workflow_publishes_and_keeps_what_it_graded_whether_all_passed_or_n
     assert kept["if"] == by_name["Publish"]["if"] == "${{ !cancelled() }}"
 
 
+def graded_by_the_workflow(place: Path, grade: str) -> tuple[int, list[str]]:
+    """The status of its step "Grade" and the lines that it prints, where gpulab is these lines of shell."""
+    program = place / ".venv/bin/gpulab"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\n{grade}\n")
+    program.chmod(0o755)
+    (script,) = [step["run"] for step in steps() if step["name"] == "Grade"]
+    shell = ["bash", "-e", "-c", script]  # as GitHub's runner does, with the script in a file
+    env = {**os.environ, "LAB": "03_vllm", "STUDENT": "alice"}
+    ended = subprocess.run(shell, cwd=place, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    return ended.returncode, ended.stdout.splitlines()
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_the_workflow_hears_no_command_while_it_grades(tmp_path: Path, status: int) -> None:
+    tokens = set()
+    for name in ("first", "second"):
+        ended, (before, printed, after) = graded_by_the_workflow(tmp_path / name, f"echo ::add-mask::x; exit {status}")
+        assert (ended, printed) == (status, "::add-mask::x")
+        token = before.removeprefix("::stop-commands::")
+        assert (len(token) >= 32, before, after) == (True, f"::stop-commands::{token}", f"::{token}::")
+        tokens.add(token)
+    assert len(tokens) == 2
+    (publish,) = [step["run"] for step in steps() if step["name"] == "Publish"]
+    assert "stop-commands" not in publish
+
+
 @pytest.mark.parametrize("script", ["workflow", *(path.name for path in SCRIPTS)])
 def test_every_gpulab_command_fits_the_parser(script: str) -> None:
     files = {path.name: path.read_text() for path in SCRIPTS}

@@ -63,6 +63,17 @@ def test_one_run_that_does_not_hold_is_exit_status_1(here: Path, capsys: pytest.
     )
 
 
+def test_a_forged_verdict_steers_no_terminal_and_gives_no_command(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = graded(here) / "verdict.json"
+    verdict.write_text(verdict.read_text().replace('"evidence/first.log"', '"\\u001b[2J\\n::add-mask::x"'))
+    status, out, _ = said(capsys, "check", "results")
+    assert status == 1
+    assert "the check 'first' rests on \ufffd[2J\n\ufffd:add-mask::x, which is missing\n" in out
+    assert "\x1b" not in out
+
+
 def test_wrong_use_is_exit_status_2(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     graded(here)
     for words, error in (

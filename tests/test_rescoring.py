@@ -180,7 +180,7 @@ def test_what_holds_no_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_lab_that_is_none_is_named(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     run = measured(session, "3.0")
     assert rescored(capsys, run, "--lab-from", run) == (
-        2, "", f"gpulab: {run} is not a lab: it holds no lab.toml; give the folder of a lab, such as labs/03_vllm\n",
+        2, "", f"gpulab: {run} is not a lab: it holds no lab.toml; give the folder of a lab, such as labs/NN_name\n",
     )  # fmt: skip
 
 

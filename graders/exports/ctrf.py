@@ -1,7 +1,8 @@
 """CTRF, the Common Test Report Format (ctrf.io, schema of the npm package ctrf).
 
 Place: `formats` lists it. Limits: a check that is inconclusive or ended in an error is `other`, with our word as
-`rawStatus`; a hidden check has no message; times are milliseconds.
+`rawStatus`; a hidden check has no message; times are milliseconds; why a whole run broke is a test of its own, so that
+it is not green.
 """
 
 from datetime import datetime
@@ -22,7 +23,9 @@ _STATUS: dict[Status, Literal["passed", "failed", "skipped", "other"]] = {
 
 def ctrf(verdict: Verdict) -> str:
     """The report's text."""
-    found = [_STATUS[check.status] for check in verdict.checks]
+    tests = [_test(check, verdict.lab) for check in verdict.checks]
+    tests += [_broken(verdict, verdict.reason)] if verdict.reason else []
+    found = [test["status"] for test in tests]
     kinds = ("passed", "failed", "skipped", "pending", "other")
     report = {
         "reportFormat": "CTRF",
@@ -41,7 +44,7 @@ def ctrf(verdict: Verdict) -> str:
                     "reason": verdict.reason,
                 },
             },
-            "tests": [_test(check, verdict.lab) for check in verdict.checks],
+            "tests": tests,
         },
     }
     return pretty(report).decode() + "\n"
@@ -56,6 +59,18 @@ def _test(check: CheckResult, lab: str) -> dict[str, Any]:
         "suite": [lab],
         "message": text_for_learners(check),
         "extra": {"id": check.id, "points": check.points, "max_points": check.max_points},
+    }
+
+
+def _broken(verdict: Verdict, reason: str) -> dict[str, Any]:
+    return {
+        "name": "run",
+        "status": "other",
+        "rawStatus": "error",
+        "duration": 0,
+        "suite": [verdict.lab],
+        "message": plain(reason),
+        "extra": {"id": "run", "points": 0, "max_points": 0},
     }
 
 

@@ -27,13 +27,13 @@ def gradebook(runs: Runs) -> str:
     """The table of `(name, verdict)` pairs, of which there is at least one.
 
     Raises:
-        OtherLab: they are of several labs, or of versions of one with other checks.
+        OtherLab: they are of several labs, or of versions of one with other checks or points.
     """
     refuse_other_labs(runs)
     first = runs[0][1]
     page = io.StringIO()
     table = csv.writer(page, lineterminator="\n")
-    columns = [check.id for check in first.checks]
+    columns = [cell(check.id) for check in first.checks]
     table.writerow(["run", "student", "submission", "started", "status", *columns, "total", "final"])
     most = [check.max_points for check in first.checks]
     table.writerow(["points-per-check", "", "", "", "", *most, first.max_points, first.max_points])
@@ -41,24 +41,25 @@ def gradebook(runs: Runs) -> str:
         total = ["", ""] if verdict.status == "error" else [verdict.points, final(verdict)]
         points = ["" if check.status == "error" else check.points for check in verdict.checks]
         started = verdict.started.isoformat(timespec="seconds")
-        facts = [cell(name), cell(verdict.student or ""), verdict.submission or "", started, verdict.status]
+        facts = [*map(cell, (name, verdict.student or "", verdict.submission or "")), started, verdict.status]
         table.writerow([*facts, *points, *total])
     return page.getvalue()
 
 
 def refuse_other_labs(runs: Runs) -> None:
-    """Raises OtherLab unless all runs are of one lab with the same checks."""
+    """Raises OtherLab unless all runs are of one lab with the same checks, each worth the same."""
     first_name, first = runs[0]
     for name, verdict in runs:
         if _checks_of(verdict) != _checks_of(first):
             raise OtherLab(
-                f"asked for one table of {first_name} ({first.lab}) and {name} ({verdict.lab}), whose checks are not "
-                "the same; export them one lab at a time"
+                f"asked for one table of {first_name} ({first.lab}) and {name} ({verdict.lab}), whose checks or their "
+                "points are not the same; export them one lab at a time, runs of other points after `gpulab rescore` "
+                "(its --export)"
             )
 
 
-def _checks_of(verdict: Verdict) -> tuple[str, list[str]]:
-    return verdict.lab, [check.id for check in verdict.checks]
+def _checks_of(verdict: Verdict) -> tuple[str, list[tuple[str, int]]]:
+    return verdict.lab, [(check.id, check.max_points) for check in verdict.checks]
 
 
 def cell(text: str) -> str:

@@ -27,7 +27,7 @@ def markdown(verdict: Verdict) -> str:
         "|---|---|---|---|",
         *map(_row, verdict.checks),
         "",
-        f"{where[0].upper()}{where[1:]}.",
+        _cell(f"{where[0].upper()}{where[1:]}."),
         *(["", _cell(f"{student[0].upper()}{student[1:]}.")] if student else []),
     ]
     return "\n".join(lines) + "\n"

@@ -16,14 +16,14 @@ def otter(runs: Runs) -> str:
     """The table of `(name, verdict)` pairs, of which there is at least one; a student's name goes before the run's.
 
     Raises:
-        OtherLab: they are of several labs, or of versions of one with other checks.
+        OtherLab: they are of several labs, or of versions of one with other checks or points.
     """
     refuse_other_labs(runs)
     most = {check.id: check.max_points for check in runs[0][1].checks}
     questions, possible = sorted(most), runs[0][1].max_points
     page = io.StringIO()
     table = csv.writer(page, lineterminator="\n")
-    table.writerow(["file", *questions, "total_points_earned", "percent_correct", "grading_status"])
+    table.writerow(["file", *map(cell, questions), "total_points_earned", "percent_correct", "grading_status"])
     table.writerow(["points-per-question", *(most[each] for each in questions), possible, 1.0, "--"])
     for file, verdict in sorted(((cell(each.student or name), each) for name, each in runs), key=lambda row: row[0]):
         broken = verdict.status == "error"

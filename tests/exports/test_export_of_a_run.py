@@ -1,9 +1,10 @@
 """What `--export` of pytest and `gpulab grade` leaves when a run has ended."""
 
+import json
 from pathlib import Path
 
 from graders.rubric import ClusterFacts
-from tests.graders.tiny_lab import FIRST, SECOND, Session
+from tests.graders.tiny_lab import FIRST, LAB, SECOND, Session
 
 pytest_plugins = ["pytester"]
 BROKEN = """
@@ -37,3 +38,20 @@ def test_what_a_format_cannot_tell_is_said_and_the_verdict_stands(session: Sessi
         ]
     )
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".json"] == ["ctrf.json"]
+
+
+def test_what_waits_for_a_hidden_check_does_not_name_it(session: Session, tmp_path: Path) -> None:
+    hiding = LAB.replace('title = "The first"', 'title = "A trap"\nhidden = true')
+    (session.lab / "lab.toml").write_text(hiding)
+    session.exports = [("gradescope", tmp_path / "results.json"), ("markdown", tmp_path / "report.md")]
+    session.report = tmp_path / "page.html"
+    text = session.run("def test_first(check):\n    check.measure(lambda _: LOW)\n" + SECOND).stdout.str()
+    assert session.check("second").observed == "not measured, as another check did not pass"
+    first, second = json.loads((tmp_path / "results.json").read_text())["tests"]
+    assert (first["name"], first["visibility"], second["visibility"]) == ("A trap", "after_published", "visible")
+    assert second["output"] == (
+        "skipped: this is not a failure of yours\nobserved: not measured, as another check did not pass"
+    )
+    assert (tmp_path / "report.md").read_text().count("A trap") == 1
+    assert text.count("A trap") == 1
+    assert "not measured, as another check did not pass" in (tmp_path / "page.html").read_text()

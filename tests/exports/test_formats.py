@@ -32,6 +32,10 @@ from tests.exports.consumers import (
 )
 from tests.graders.verdicts import verdict_on
 
+OTHERS = (
+    "asked for one table of a (03_vllm) and b (03_vllm), whose checks or their points are not the same; export them "
+    "one lab at a time, runs of other points after `gpulab rescore` (its --export)"
+)
 TOLD = (
     "expected: at least 2 times the starter's\nobserved: =1+1|<script>alert(1)</script>\n::error::x,y%\ufffd[2J\ufffd "
     "(n = 5; 95% interval 1 to 1.2 times; measured 2 times)\nwhy: It matters.\nhint: Look at batching."
@@ -170,10 +174,7 @@ def test_otters_table_has_its_columns_sorted_rows_and_a_status(mixed: Verdict, b
     )
     with pytest.raises(GraderError) as caught:
         otter([("a", mixed), ("b", broken)])
-    assert str(caught.value) == (
-        "asked for one table of a (03_vllm) and b (03_vllm), whose checks are not the same; export them one lab at a "
-        "time"
-    )
+    assert str(caught.value) == OTHERS
 
 
 def test_statuses_in_junit_and_ctrf(mixed: Verdict, broken: Verdict) -> None:
@@ -206,6 +207,11 @@ def test_markdown_holds_no_markup_of_others(unhidden: Verdict) -> None:
     )
 
 
+def test_what_is_simulated_is_no_markup_in_markdown(full: Verdict) -> None:
+    forged = msgspec.structs.replace(full, simulated=("GPUs", "<img src=x>[a](b)"))
+    assert "\nLevel L1; simulated: GPUs, &lt;img src=x&gt;\\[a\\]\\(b\\).\n" in markdown(forged)
+
+
 def test_metrics_have_one_sample_for_each_check(mixed: Verdict) -> None:
     families = {
         each.name: each for each in text_string_to_metric_families(formats.export("prometheus", [("r", mixed)]))
@@ -226,10 +232,29 @@ def test_a_gradebook_of_many_runs_holds_no_formula(mixed: Verdict, full: Verdict
     assert [row[0] for row in rows] == ["run", "points-per-check", "'=cmd", "b"]
     with pytest.raises(GraderError) as caught:
         gradebook([("a", mixed), ("b", full)])
-    assert str(caught.value) == (
-        "asked for one table of a (03_vllm) and b (03_vllm), whose checks are not the same; export them one lab "
-        "at a time"
+    assert str(caught.value) == OTHERS
+
+
+@pytest.mark.parametrize("name", formats.OF_MANY)
+def test_no_table_has_runs_whose_checks_give_other_points(name: str, mixed: Verdict) -> None:
+    first, second, *rest = mixed.checks
+    moved = [msgspec.structs.replace(first, max_points=40), msgspec.structs.replace(second, max_points=30), *rest]
+    with pytest.raises(GraderError) as caught:
+        formats.export(name, [("a", mixed), ("b", verdict_on(moved))])
+    assert str(caught.value) == OTHERS
+
+
+@pytest.mark.parametrize("name", formats.OF_MANY)
+def test_no_cell_of_a_forged_verdict_is_a_formula(name: str, mixed: Verdict) -> None:
+    checks = [msgspec.structs.replace(check, id=f"=HYPERLINK({check.id})") for check in mixed.checks]
+    forged = msgspec.structs.replace(
+        verdict_on(checks), submission="@SUM(1)", student="+1", reason="-1", status="error"
     )
+    table = formats.export(name, [("=cmd", forged)])
+    cells = [cell for row in csv.reader(io.StringIO(table)) for cell in row]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@")) and cell != "--"] == []
+    assert "'=HYPERLINK(streams)" in cells
+    assert ("'@SUM(1)" in cells) == (name == "gradebook")
 
 
 @pytest.mark.parametrize(

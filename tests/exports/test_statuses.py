@@ -124,8 +124,13 @@ def test_ctrf() -> None:
         ("error", "other", "observed: no node\nfault: of the lab's infrastructure, not yours"),
     ]
     assert found["summary"]["other"] == 2
-    gave_up = json.loads(of("ctrf", GAVE_UP))["results"]["summary"]
-    assert gave_up["extra"] == {
+    gave_up = json.loads(of("ctrf", GAVE_UP))["results"]
+    assert [(test["name"], test["status"], test["rawStatus"], test["message"]) for test in gave_up["tests"]] == [
+        ("Passes", "passed", "passed", "observed: it held"),
+        ("run", "other", "error", "the run was interrupted"),
+    ]
+    assert [gave_up["summary"][kind] for kind in ("tests", "passed", "other")] == [2, 1, 1]
+    assert gave_up["summary"]["extra"] == {
         "points": 10,
         "max_points": 10,
         "status": "error",

@@ -202,6 +202,24 @@ def test_a_finding_without_a_judge_stands(session: Session) -> None:
     assert (first.status, first.observed, first.hint) == ("failed", "1", "Think twice.")
 
 
+@pytest.mark.parametrize(
+    ("found", "passed"), [("LOW", False), ("msgspec.structs.replace(LOW, verdict='passed')", True)]
+)
+def test_a_finding_without_a_judge_needs_its_hint_where_it_did_not_pass(
+    session: Session, found: str, *, passed: bool
+) -> None:
+    measure = "def test_{}(check):\n    check.measure(lambda _: {})\n"
+    session.run("import msgspec\n" + measure.format("first", found) + measure.format("second", "GOOD"))
+    (session.lab / "lab.toml").write_text(LAB.replace("{ low =", "{ lower ="))
+
+    if passed:
+        assert again(session).changes == ()
+    else:
+        with pytest.raises(HarnessError) as caught:
+            again(session)
+        assert str(caught.value) == "lab.toml has no hint 'low' for the check 'first'; add it there"
+
+
 def link_facts(folder: Path) -> None:
     elsewhere = folder.with_suffix(".jsonl")
     (folder / "run.jsonl").rename(elsewhere)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from graders.errors import HarnessError, InfrastructureError, SubmissionError
@@ -156,6 +157,11 @@ def test_the_root_cause_is_found_through_what_was_skipped() -> None:
     assert root_cause(LAB, SECOND, finished) == FIRST
     assert root_cause(LAB, THIRD, finished) == FIRST
     assert skipped_for(THIRD, FIRST).observed == "not measured, as 'The first' did not pass"
+
+
+def test_a_hidden_root_is_not_named() -> None:
+    hidden = msgspec.structs.replace(FIRST, hidden=True)
+    assert skipped_for(THIRD, hidden).observed == "not measured, as another check did not pass"
 
 
 def test_what_passed_or_was_not_run_is_no_cause() -> None:
