@@ -104,6 +104,7 @@ def run_grade(options: argparse.Namespace) -> int:
         return _repeat(options, lab.name)
     words = [str(lab.folder), f"--rootdir={ROOT}", f"--config-file={ROOT / 'pyproject.toml'}", "-p", "no:cacheprovider"]
     words += ["-q", "--no-header", "-rN"]  # the scorecard tells it all
+    words += ["-W", "default"]  # errors they are in the project's own tests only
     words += words_to_grade(options)
     words += [f"--out={options.out}"] if options.out else []
     words += [f"--export={each}" for each in options.export]

@@ -5,6 +5,7 @@ Place: labs join values with `layered`, refuse what is not the learner's with `s
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from kubernetes.utils import parse_quantity
 from graders.errors import SubmissionError
 
 Path = tuple[str, ...]
+_PERCENT = re.compile(r"[0-9]{1,9}%")
 
 
 class Use(NamedTuple):
@@ -69,7 +71,7 @@ def surge(replicas: int, most: object, what: str) -> int:
     """
     if isinstance(most, int) and not isinstance(most, bool):
         return most
-    if isinstance(most, str) and most.endswith("%") and most[:-1].isdecimal():
+    if isinstance(most, str) and _PERCENT.fullmatch(most):
         return math.ceil(replicas * int(most[:-1]) / 100)
     raise SubmissionError(f"{what} is {most!r}, where a number of pods or a percentage such as 25% belongs; correct it")
 

@@ -18,7 +18,8 @@ from graders.beside import Beside
 from graders.errors import HarnessError, SubmissionError
 from graders.judging import Asked, Attempt, Facts, Judges
 from graders.lab import CheckSpec, Lab
-from graders.record import NotWritten, Record
+from graders.lines import encoded
+from graders.record import NotWritten, Record, pretty, write_over
 from graders.rubric import (
     AT_END,
     NOT_RUN,
@@ -119,15 +120,21 @@ class LabRun:
         return verdict
 
     def _give_up(self, error: NotWritten, ended: datetime | None) -> None:
-        """Makes the verdict an error, here and on the disk, where the last one makes room if there is no other."""
+        """Makes the verdict an error, here and on the disk, where the last one makes room if there is no other.
+
+        Where it cannot be written even so, the last one stays if it is an error, too, and goes otherwise.
+        """
         self.gone = self.gone or str(error)
-        self.verdict = self._judged(str(error), str(error), ended)
-        with contextlib.suppress(OSError):
+        before, self.verdict = self.verdict, self._judged(str(error), str(error), ended)
+        try:
+            write_verdict(self.verdict, self.place)
+        except OSError:
             try:
-                write_verdict(self.verdict, self.place)
+                write_over(self.place, pretty(self.verdict) + b"\n")
             except OSError:
-                self.place.unlink()
-                write_verdict(self.verdict, self.place)
+                if before.status != "error":
+                    with contextlib.suppress(OSError):
+                        self.place.unlink()
 
 
 class Check:
@@ -208,7 +215,7 @@ class Check:
                 f"the check {self.spec.id!r} measured facts, and {self.run.lab.folder} declares no judge of it; "
                 f"add it to JUDGES in <topic>_lab/{judging.MODULE}.py"
             )
-        read = judge.read(msgspec.json.encode(taken))
+        read = judge.read(encoded(taken))
         asked, facts = Asked(self._look), msgspec.json.encode(self.record.clean(read))
         return Attempt(
             check=self.spec.id,

@@ -29,8 +29,8 @@ T = TypeVar("T")
 class Lines:
     """A JSON lines file; its first line says its format, and each line is on its way to the disk once written.
 
-    A number that is infinite or not a number is written as null, as JSON has neither. Lines that would make the file
-    larger than `most` bytes are left out; `left_out` is how many bytes they have.
+    A number that is infinite or not a number is written as null, as JSON has neither, and text as `encodable` has it.
+    Lines that would make the file larger than `most` bytes are left out; `left_out` is how many bytes they have.
 
     Args:
         path: of the new file.
@@ -58,7 +58,7 @@ class Lines:
 
     def write(self, line: object) -> None:
         """Appends one object: anything msgspec encodes."""
-        plain = msgspec.json.decode(msgspec.json.encode(line))  # as only JSON takes msgspec.Raw
+        plain = msgspec.json.decode(encoded(line))  # as only JSON takes msgspec.Raw
         text = msgspec.json.encode(self._clean(plain)) + b"\n"
         if self.bytes + len(text) > self._most:
             self.left_out += len(text)
@@ -90,6 +90,35 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def encoded(value: object) -> bytes:
+    """JSON of anything msgspec encodes, whatever text is in it; see `encodable`."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(encodable(msgspec.to_builtins(value, enc_hook=_decoded)))
+
+
+def encodable(value: object) -> object:
+    """The same of dictionaries, lists and text in them, with the number of each character that UTF-8 cannot encode.
+
+    Such are names of files that are not UTF-8, as Python has them, and halves of a surrogate pair in YAML and JSON.
+    """
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, list | tuple):
+        return [encodable(each) for each in value]
+    if isinstance(value, dict):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    return value
+
+
+def _decoded(value: object) -> object:
+    """What msgspec makes no builtins of by itself."""
+    if isinstance(value, msgspec.Raw):
+        return msgspec.json.decode(value)
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
 
 
 def write_all(handle: int, content: bytes, write: Write) -> None:

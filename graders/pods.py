@@ -206,14 +206,21 @@ class Pods:
         for pod in pods:
             for previous in (False, True):
                 try:
-                    log = self._core.read_namespaced_pod_log(
-                        pod.metadata.name, release.namespace, tail_lines=8, previous=previous
-                    )
+                    log = end_of_log(self._core, pod.metadata.name, release.namespace, previous=previous)
                 except _TROUBLE:
                     continue
-                if log.strip():
-                    return f"; its log ends:\n{log.strip()}"
+                if log:
+                    return f"; its log ends:\n{log}"
         return ""
+
+
+def end_of_log(core: kubernetes.client.CoreV1Api, pod: str, namespace: str, *, previous: bool = False) -> str:
+    """The last lines that a pod's container printed, or the one before it, whatever bytes they have.
+
+    What is not UTF-8 is replaced; the client would not decode it. What goes wrong with the API server is passed on.
+    """
+    answer = core.read_namespaced_pod_log(pod, namespace, tail_lines=8, previous=previous, _preload_content=False)
+    return str(answer.data.decode(errors="replace").strip())
 
 
 def describe(pods: Sequence[kubernetes.client.V1Pod]) -> str:

@@ -11,6 +11,7 @@ the run keeps of what.
 import contextlib
 import gzip
 import hashlib
+import io
 import os
 import re
 import time
@@ -23,7 +24,7 @@ from typing import TypeVar
 import msgspec
 
 from graders.errors import HarnessError, InfrastructureError
-from graders.lines import FILE_BYTES, Lines, Write, write_all
+from graders.lines import FILE_BYTES, Lines, Write, encodable, write_all
 from graders.lines import FORMAT as FORMAT
 from graders.packed import is_plain
 from graders.redact import Redactor
@@ -86,8 +87,8 @@ class Record:
         self._run.write({"kind": kind, "at": self._now(), **fact})
 
     def clean(self, fact: Kept) -> Kept:
-        """A fact as `write` writes it: without secrets, and no text in it longer than FACT_CHARACTERS."""
-        found = _clipped(Redactor(self._secrets).value(msgspec.to_builtins(fact)))
+        """A fact as `write` writes it: encodable, without secrets, no text in it longer than FACT_CHARACTERS."""
+        found = _clipped(Redactor(self._secrets).value(encodable(msgspec.to_builtins(fact))))
         return msgspec.convert(found, type(fact))
 
     def lines(self, name: str, *, most: int = FILE_BYTES, form: str = FORMAT) -> Lines:
@@ -114,7 +115,7 @@ class Record:
         place = self._place(name)
         if isinstance(content, Path):
             content = content.read_bytes()
-        whole = content.encode() if isinstance(content, str) else content
+        whole = content.encode(errors="backslashreplace") if isinstance(content, str) else content
         if name.endswith(".gz"):
             kept = _within(whole, most, end=end)
             stored = self._compressed(kept)
@@ -291,6 +292,28 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_over(path: Path, content: bytes, write: Write = os.write) -> None:
+    """Writes a file where it stands, for a disk without room for another one beside it.
+
+    Raises:
+        OSError: it has no room there either, and holds again what it held.
+    """
+    with path.open("r+b", buffering=0) as file:
+        before = file.read()
+        try:
+            _fill(file, content, write)
+        except OSError:
+            _fill(file, before, os.write)
+            raise
+
+
+def _fill(file: io.FileIO, content: bytes, write: Write) -> None:
+    file.seek(0)
+    write_all(file.fileno(), content, write)
+    file.truncate(len(content))
+    os.fsync(file.fileno())
 
 
 def _within(content: bytes, most: int, *, end: bool) -> bytes:

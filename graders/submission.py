@@ -8,6 +8,7 @@ import errno
 import hashlib
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def digest(files: Mapping[str, bytes]) -> str:
     """SHA-256 (hex) over names, sizes and contents in the order of the names."""
     whole = hashlib.sha256()
     for name, content in sorted(files.items()):
-        whole.update(f"{name}\0{len(content)}\0".encode() + content)
+        whole.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape") + content)
     return whole.hexdigest()
 
 
@@ -96,7 +97,7 @@ def parse_values(text: str, name: str) -> dict[str, Any]:
         raise SubmissionError(f"{name} is not YAML: {' '.join(str(error).split())}; correct it") from error
     except RecursionError as error:
         raise SubmissionError(f"{name} is not YAML that can be read: it is nested too deeply; correct it") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise SubmissionError(f"{name} is not YAML that can be read: {error}; correct it") from error
     if values is None:
         return {}
@@ -128,13 +129,27 @@ def _foreign(value: object, at: str = "") -> Iterator[str]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, a few of which stand for more values than fit in memory, and without double keys."""
+    """Safe YAML without aliases, a few of which stand for more values than fit in memory, and without double keys.
+
+    What an escape made that is half a character is refused: no JSON can have it. So is a value that its tag denies.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs leave it untyped
             raise yaml.MarkedYAMLError(problem="an alias, where the value is to be written out", problem_mark=mark)
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and (half := re.search("[\ud800-\udfff]", node.value)):
+            said = f"{half[0]!a}, which is half a character"
+            raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep)
+        except (LookupError, AttributeError, OverflowError) as error:
+            said = f"{str(node.value)[:40]!a}, which is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -157,12 +172,17 @@ def _refuse_strangers(folder: Path, lab: Lab) -> None:
         for path in (Path(place, name) for name in sorted(names + more)):
             name = path.relative_to(folder).as_posix()
             if path.is_symlink():
-                raise SubmissionError(f"{name} in {folder} is a link; put the file itself there")
+                raise SubmissionError(f"{_told(name)} in {folder} is a link; put the file itself there")
             if name not in allowed and not (name in folders and path.is_dir()):
                 raise SubmissionError(
-                    f"{name} in {folder} is no part of a submission for {lab.name}, which is: {', '.join(allowed)}; "
-                    "move it elsewhere"
+                    f"{_told(name)} in {folder} is no part of a submission for {lab.name}, which is: "
+                    f"{', '.join(allowed)}; move it elsewhere"
                 )
+
+
+def _told(name: str) -> str:
+    """A file's name, in Python's notation where it has something else than signs to be read."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _refuse_unreadable(error: OSError) -> None:

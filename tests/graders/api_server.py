@@ -33,7 +33,7 @@ class Api:
         if "watch" in query:
             self.asked.append(query)
             return self.watches.pop(0) if self.watches else (200, [])
-        if path.endswith("/log"):
+        if path.endswith("/log") and "container" in query:
             path += f"?container={query['container'][0]}" + ("&previous" if query["previous"] == ["true"] else "")
         if path in self.in_turn:
             answer = self.in_turn[path].pop(0)

@@ -69,7 +69,7 @@ def test_a_surge_in_percent_is_rounded_up(most: object, pods: int) -> None:
     assert surge(3, most, "rollout.maxSurge") == pods
 
 
-@pytest.mark.parametrize("most", ["2", "many%", None, True, 1.5])
+@pytest.mark.parametrize("most", ["2", "many%", None, True, 1.5, "9" * 400 + "%", "9" * 5000 + "%", "٣%"])
 def test_what_is_no_number_of_pods_is_refused(most: object) -> None:
     with pytest.raises(SubmissionError) as caught:
         surge(3, most, "rollout.maxSurge")

@@ -10,7 +10,7 @@ import pytest
 from graders.check import Check, LabRun
 from graders.errors import HarnessError
 from graders.lab import CheckSpec
-from graders.rubric import ClusterFacts, Finding, read_verdict, result_of
+from graders.rubric import ClusterFacts, Finding, Verdict, read_verdict, result_of, write_verdict
 from tests.graders.stored_run import begun
 from tests.graders.verdicts import NOON
 
@@ -155,3 +155,47 @@ def test_the_verdict_on_the_disk_is_an_error_until_the_end(run: LabRun) -> None:
     run.finish(NOON, None)
     verdict = read_verdict(run.place)
     assert (verdict.status, verdict.reason, verdict.points, verdict.ended) == ("passed", None, 100, NOON)
+
+
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_keeps_the_verdict_written_last_where_it_is_an_error(
+    run: LabRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.settle(result_of(FIRST, GOOD, why=None, attempts=1, tiers=1))
+    kept = read_verdict(run.place)
+    monkeypatch.setattr("graders.check.write_verdict", full)
+    monkeypatch.setattr("graders.check.write_over", full)
+    run.settle(result_of(SECOND, GOOD, why=None, attempts=1, tiers=1))
+    run.finish(NOON, None)
+    assert run.verdict.reason == (
+        f"the run's folder {run.record.folder} cannot be written: No space left on device; make room there, or name "
+        "another place with --out, and grade again"
+    )
+    assert (run.verdict.status, kept.status, read_verdict(run.place)) == ("error", "error", kept)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_no_verdict_of_a_run_that_cannot_be_sealed_is_a_pass(
+    run: LabRun, monkeypatch: pytest.MonkeyPatch, *, room: bool
+) -> None:
+    def errors_do_not_fit(verdict: Verdict, path: Path) -> None:
+        if verdict.status == "error":
+            full()
+        write_verdict(verdict, path)
+
+    def unsealed(_: object) -> None:
+        raise run.record.failed(OSError(28, "No space left on device"))
+
+    for spec in (FIRST, SECOND):
+        run.settle(result_of(spec, GOOD, why=None, attempts=1, tiers=1))
+    with monkeypatch.context() as patched:
+        patched.setattr("graders.check.write_verdict", errors_do_not_fit)
+        patched.setattr(run.record, "seal", unsealed)
+        if not room:
+            patched.setattr("graders.check.write_over", full)
+        run.finish(NOON, None)
+    assert run.verdict.status == "error"
+    assert (read_verdict(run.place) == run.verdict) if room else not run.place.exists()

@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from graders import signing
 from graders.audit import audit
+from graders.exports import formats
+from graders.html import page
 from graders.stored import StoredRun
 from tests.graders.tiny_lab import FIRST, RUN, SECOND, Session
 
@@ -88,3 +90,19 @@ def test_the_manifest_is_signed(session: Session) -> None:
     session.run(FIRST + SECOND)
     found = audit(session.pytester.path / RUN, key.public_key())
     assert (found.holds, found.signer) == (True, signing.fingerprint(key.public_key()))
+
+
+def test_a_page_or_an_export_that_cannot_be_made_leaves_the_verdict_and_says_so(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(page, "write", broken)
+    monkeypatch.setattr(formats, "write", broken)
+    session.exports, session.report = [("junit", session.pytester.path / "x.xml")], session.pytester.path / "x.html"
+    result = session.run(FIRST + SECOND)
+    assert (result.ret, session.verdict.status) == (3, "passed")
+    told = [line for line in result.outlines if "not exported" in line]
+    assert told == ["not exported: ZeroDivisionError: by zero"] * 2
+    result.stdout.fnmatch_lines(["100/100 passed"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ class Core:
         *states: list[client.V1Pod],
         serves: bool = True,
         answers: bool = False,
-        log: str = "",
+        log: bytes = b"",
         services: tuple[str, ...] = ("web",),
     ) -> None:
         self._answers, self._services = answers, services
@@ -99,8 +100,9 @@ class Core:
     def delete_namespaced_pod(self, name: str, namespace: str, *, grace_period_seconds: int) -> None:
         self.deleted.append((name, namespace, grace_period_seconds))
 
-    def read_namespaced_pod_log(self, *_: object, **__: object) -> str:
-        return self._log
+    def read_namespaced_pod_log(self, *_: object, _preload_content: bool, **__: object) -> SimpleNamespace:
+        assert not _preload_content  # else the client decodes it, and what is not UTF-8 raises
+        return SimpleNamespace(data=self._log)
 
 
 class Clock:
@@ -130,10 +132,19 @@ def test_waits_until_the_pods_are_ready_and_answer() -> None:
 
 def test_a_container_that_keeps_ending_is_its_releases_fault_and_is_quoted() -> None:
     with pytest.raises(SubmissionError) as caught:
-        wait(Core([pod(ready=False, restarts=2)], log="ValueError: max_num_seqs\n"))
+        wait(Core([pod(ready=False, restarts=2)], log=b"ValueError: max_num_seqs\n"))
     assert str(caught.value) == (
         "submission does not come up: its container ended 2 times, last with exit code 1; "
         "its log ends:\nValueError: max_num_seqs"
+    )
+
+
+def test_a_log_that_is_not_utf_8_is_quoted_with_what_is() -> None:
+    with pytest.raises(SubmissionError) as caught:
+        wait(Core([pod(ready=False, restarts=2)], log=b"\xffno \xc3\xa4\n"))
+    assert str(caught.value) == (
+        "submission does not come up: its container ended 2 times, last with exit code 1; "
+        "its log ends:\n\N{REPLACEMENT CHARACTER}no ä"
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from graders.errors import HarnessError
-from graders.record import FACT_CHARACTERS, FORMAT, NotWritten, Record, run_id, sums, write_whole
+from graders.record import FACT_CHARACTERS, FORMAT, NotWritten, Record, run_id, sums, write_over, write_whole
 from graders.rubric import Finding
 from graders.stored import StoredRun
 
@@ -260,3 +260,20 @@ def test_a_full_disk_leaves_no_half_of_anything(tmp_path: Path) -> None:
     record.write("third")
     assert [fact.get("kind") for fact in facts(record)] == [None, "first", "third"]
     record.seal()
+
+
+@pytest.mark.parametrize("content", [b"", b"new", b"newer than all that was there"])
+def test_a_file_is_written_where_it_stands_or_stays_as_it_was(tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "verdict.json"
+    place.write_bytes(b"what was there")
+
+    def full(handle: int, piece: bytes | memoryview) -> int:
+        os.write(handle, piece[:2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if content:
+        with pytest.raises(OSError, match="No space left on device"):
+            write_over(place, content, full)
+        assert place.read_bytes() == b"what was there"
+    write_over(place, content)
+    assert place.read_bytes() == content

@@ -78,6 +78,7 @@ class Session:
         self.terms: Callable[[Lab], Terms] = lambda _: Terms()
         self.report: Path | None = None
         self.flags: Sequence[str] = ()
+        self.plugins: Sequence[object] = ()
 
     def run(self, source: str, *args: str) -> pytest.RunResult:
         (self.lab / "test_tiny.py").write_text(HEAD + source)
@@ -107,7 +108,7 @@ class Session:
             "--import-mode=importlib",
             "-ra",
             *args,
-            plugins=[plugin],
+            plugins=[plugin, *self.plugins],
             no_reraise_ctrlc=True,
         )
 

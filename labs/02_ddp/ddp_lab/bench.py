@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes
-import msgspec
 
 from clusters.api import Charts, Cluster, Progress
 from ddp_lab.control import Control
@@ -25,6 +24,7 @@ from ddp_lab.trainers import Job, Trainers
 from graders import gpu_scrape
 from graders.allowance import layered
 from graders.errors import InfrastructureError, SubmissionError
+from graders.lines import encoded
 from graders.record import Record
 from graders.sampler import Scrape
 
@@ -193,7 +193,7 @@ class Bench:
     def keep(self, run: str, story: Story, part: str = "") -> str:
         """Keeps the ledger of a training so far as evidence; returns its name, which has `part` in it."""
         name = f"{run}{part and '-'}{part}-ledger.jsonl.gz"
-        return self._keep(name, b"".join(msgspec.json.encode(event) + b"\n" for event in story.events))
+        return self._keep(name, b"".join(encoded(event) + b"\n" for event in story.events))
 
     def kept(self, prefix: str) -> tuple[str, ...]:
         """Names of the evidence so far of runs whose names begin like that."""

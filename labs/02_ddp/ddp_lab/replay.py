@@ -5,6 +5,7 @@ weights are compared as a whole, by their largest difference and by their distan
 """
 
 import itertools
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -44,6 +45,7 @@ def draws(spec: RunSpec, count: int) -> list[float]:
     return list(itertools.islice(truth.draws(spec.job.seed), count))
 
 
+@np.errstate(all="ignore")
 def error(spec: RunSpec, given: bytes, true: Sequence[Flat]) -> float:
     """The largest difference of any weight, in times of the largest weight; infinite for what are no weights."""
     one, other = _handed_in(spec, given), _flat(true)
@@ -52,6 +54,7 @@ def error(spec: RunSpec, given: bytes, true: Sequence[Flat]) -> float:
     return float(np.max(np.abs(one - other)) / np.max(np.abs(other)))
 
 
+@np.errstate(all="ignore")
 def strayed(spec: RunSpec, before: bytes, batches: Sequence[Sequence[int]], after: bytes) -> float:
     """How far weights end from where these steps of plain SGD lead, in times of how far they lead.
 
@@ -72,9 +75,11 @@ def strayed(spec: RunSpec, before: bytes, batches: Sequence[Sequence[int]], afte
     found = _handed_in(spec, after)
     if found.size != end.size or not np.isfinite(found).all():
         return float("inf")
-    return float(np.linalg.norm(found - end) / max(float(np.linalg.norm(end - begin)), 1e-300))
+    far = float(np.linalg.norm(found - end) / max(float(np.linalg.norm(end - begin)), 1e-300))
+    return float("inf") if math.isnan(far) else far
 
 
+@np.errstate(all="ignore")
 def ways(spec: RunSpec, marks: Sequence[bytes]) -> list[float]:
     """How far weights went from one mark to the next, from the run's first weights on; infinite for what are none."""
     places = [_flat(problem(spec).weights), *(_handed_in(spec, each) for each in marks)]

@@ -14,6 +14,7 @@ import msgspec
 import urllib3.exceptions
 
 from graders.errors import InfrastructureError
+from graders.pods import end_of_log
 
 TROUBLE = (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError)
 CONTAINER = "trainer"
@@ -73,7 +74,7 @@ saving = []
 while time.monotonic() < end and not saving and any(os.path.exists(f"/proc/{pid}") for pid in workers):
     saving = [pid for pid in workers if opened(pid) - before[pid]]
     time.sleep(0.0005)
-for pid in saving or (workers if sys.argv[3] == "anyway" else []):
+for pid in workers if saving or sys.argv[3] == "anyway" else []:  # all, or another one could save in their place
     try:
         os.kill(int(pid), signal.SIGKILL)
     except ProcessLookupError:
@@ -217,11 +218,11 @@ class Trainers:
         """The end of the log of its first pod that has one, for a person to read."""
         for trainer in self.of(run):
             try:
-                log = self._core.read_namespaced_pod_log(trainer.name, self._namespace, tail_lines=8)
+                log = end_of_log(self._core, trainer.name, self._namespace)
             except TROUBLE:
                 continue
-            if log.strip():
-                return f"; the log of {trainer.name} ends:\n{log.strip()}"
+            if log:
+                return f"; the log of {trainer.name} ends:\n{log}"
         return ""
 
     def execute(self, trainer: Trainer, argv: Sequence[str], *, seconds: float) -> str:
