@@ -71,7 +71,7 @@ class Loss(Facts, frozen=True, kw_only=True):
 def judge_loss(facts: Loss, threshold: Thresholds) -> Finding:
     """Whether so large a share of the requests was answered."""
     share = threshold("loss_share")
-    expected = f"at least {share:.0%} of the requests in the {facts.seconds:g} s after a pod was lost are answered"
+    expected = f"at least {share:.0%} of the requests in the {facts.seconds:.0f} s after a pod was lost are answered"
     if facts.load is None:
         return Finding(expected=expected, observed=facts.unready or "", verdict="failed", unit=UNIT, n=0)
     n = len(facts.load.answers)
