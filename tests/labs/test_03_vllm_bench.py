@@ -238,7 +238,7 @@ def test_a_starter_that_stays_too_slow_is_an_error_of_the_machine() -> None:
     [
         ([1.0], ["x"], 1.0),
         ([1.6, 1.2], ["x", "xb"], 1.2),
-        ([1.6, 0.6, 1.3], ["x", "xb", "xc"], 1.3),
+        ([1.6, 0.6, 1.3, 1.9, 1.3], ["x", "xb", "xc", "xd", "xe"], 1.3),
     ],
     ids=["steady", "steady again", "never steady"],
 )

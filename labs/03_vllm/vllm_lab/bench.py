@@ -43,6 +43,9 @@ FEWEST = 3
 """A baseline that answers fewer requests in a window says nothing of the machine."""
 AGAIN = ("", "b", "c")
 """Ends of the names of evidence: of a measurement, and of the same again and once more, where it said nothing."""
+LOADS_AGAIN = (*AGAIN, "d", "e")
+"""Of a load, which a machine that changes its speed spoils oftener: three in a row were, and no counter of stolen time
+told of it."""
 SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
 

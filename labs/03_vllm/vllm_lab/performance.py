@@ -17,7 +17,7 @@ from graders.sampler import Scrape
 from graders.samples import Answer, Run
 from graders.sequential import until_decided
 from graders.stats import Outcome
-from vllm_lab.bench import AGAIN, SEEDS, Bench, are_few, refuse_broken
+from vllm_lab.bench import AGAIN, LOADS_AGAIN, SEEDS, Bench, are_few, refuse_broken
 from vllm_lab.gpu import GpuSeen, gpu_seen
 from vllm_lab.loads import OUTPUT_TOKENS, Load
 from vllm_lab.objective_facts import LADDER, HighestLoad, Objective, Paced, Probe, ServiceLevel, decided
@@ -109,9 +109,9 @@ def _paced(bench: Bench, name: str, check: Check, factor: float, n: int, progres
 
 
 def _sound(bench: Bench, name: str, check: Check, factor: float, n: int, progress: Progress) -> list[Paced]:
-    """The load, and once or twice again where it says nothing of the server: of all, the last one counts."""
+    """The load, and up to four times again where it says nothing of the server: of all, the last one counts."""
     loads: list[Paced] = []
-    for again in AGAIN:
+    for again in LOADS_AGAIN:
         loads.append(_paced(bench, name + again, check, factor, n, progress))
         if not Probe.of(loads[-1], check.threshold).limits:
             break
