@@ -4,10 +4,8 @@ Place: holder.py runs `ControlPlane` inside its namespaces. Limits: one etcd wit
 outlive its machine), no leader election, one kube-proxy for all nodes as they share a network namespace.
 """
 
-import contextlib
 import http.client
 import json
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +22,7 @@ from clusters.embedded.private import write_private
 from clusters.embedded.rest import Api, get
 from clusters.embedded.supervisor import Supervisor
 from clusters.process import Child
-from clusters.wait import WaitTimeout, until
+from clusters.wait import WaitTimeout, listens, until
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
 _ETCD = "unix://localhost:23790"  # etcd wants host:port; it is the name of the socket's file in etcd's own folder
@@ -202,7 +200,7 @@ class ControlPlane:
         argv += addons.aggregation_flags(
             files.front.cert, files.front.issue("front-proxy-client", "front-proxy-client")
         )
-        self._wait("etcd to listen", lambda: (files.etcd / "localhost:23790").is_socket())
+        self._wait("etcd to listen", lambda: listens(files.etcd / "localhost:23790"))
         self._start("kube-apiserver", argv, cwd=files.etcd)
 
     def wait_for_api(self) -> None:
@@ -257,7 +255,7 @@ class ControlPlane:
         serving = files.authority.issue("metrics-server-serving", "metrics-server", hosts=[addons.METRICS])
         client = files.client("metrics-server", "system:metrics-server")
         self._start("metrics-server", addons.metrics_argv(files.program("metrics-server"), client, authority, serving))
-        self._wait("metrics-server to listen", lambda: _listens(network.API, network.METRICS_PORT))
+        self._wait("metrics-server to listen", lambda: listens((network.API, network.METRICS_PORT)))
         self._wait("the metrics API to be registered", lambda: self._makes(addons.metrics_api(authority)))
 
     def wait_until_ready(self, nodes: Sequence[str]) -> None:
@@ -302,12 +300,6 @@ def is_ready(node: dict[str, Any], since: datetime | None = None) -> bool:
         if each["type"] == "Ready" and each["status"] == "True":
             told = datetime.fromisoformat(each["lastHeartbeatTime"]) if since else None
             return since is None or told is None or told >= since.replace(microsecond=0)
-    return False
-
-
-def _listens(host: str, port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
-        return True
     return False
 
 

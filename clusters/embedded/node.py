@@ -30,6 +30,7 @@ from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.state import ADDED_IMAGES, RESTARTS
 from clusters.embedded.supervisor import SETTLED, Backoff, record
 from clusters.process import Child, run, tail
+from clusters.wait import listens
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 """The label that Karpenter and most charts use for spot and on-demand; design.md's term is capacity type."""
@@ -190,7 +191,7 @@ async def hold(config: NodeConfig, kubelet: Sequence[str], folder: Path, restart
     """Serves the runtime, and keeps the kubelet once it can reach it; returns a status when either cannot go on."""
     stop = asyncio.Event()
     serving = asyncio.create_task(server.serve(config, stop))
-    while not Path(config.socket).is_socket() and not serving.done():
+    while not listens(Path(config.socket)) and not serving.done():
         await asyncio.sleep(0.01)
     keeping = asyncio.create_task(keep(lambda: Child(kubelet, log=folder / "kubelet.log"), config.name, restarts))
     keeping.add_done_callback(lambda _: stop.set())

@@ -8,7 +8,9 @@ import pytest
 
 from clusters.embedded.backend import EmbeddedCluster
 from clusters.process import CommandFailed, run
+from clusters.wait import until
 from tests.conftest import Kubectl
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 
@@ -36,8 +38,17 @@ def test_nodes_are_ready_and_carry_what_cluster_yaml_says(kubectl: Kubectl) -> N
     assert labels["nvidia.com/gpu.count"] == "2"
     assert labels["gpulab/simulated"] == "true"
     assert labels["karpenter.sh/capacity-type"] == "spot"
-    assert nodes["gpu-1"]["spec"]["taints"] == [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
     assert "nvidia.com/gpu" not in nodes["system"]["status"]["capacity"]
+
+
+def test_a_node_keeps_only_the_taints_that_cluster_yaml_says(kubectl: Kubectl) -> None:
+    said = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    until(  # Kubernetes takes its own off some moments after the node is Ready
+        lambda: json.loads(kubectl("get", "node", "gpu-1", "-o", "json"))["spec"].get("taints"),
+        lambda found: found == said,
+        what="the taints of gpu-1",
+        seconds=PATIENCE,
+    )
 
 
 def test_pods_resolve_no_name_outside(kubectl: Kubectl) -> None:

@@ -16,7 +16,7 @@ from clusters.embedded.protos import Api, Message, Stub
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.images import Entry, Image
 from clusters.process import Child, tail
-from clusters.wait import until
+from clusters.wait import listens, until
 from tests.patience import PATIENCE
 
 # What the holder does for a real node: a network with a route between pods, and a /run of its own.
@@ -183,7 +183,7 @@ def node(
     child = Child(argv, log=folder / "log", env={**os.environ, "SECRET_OF_THE_HOST": "1"}, cwd=root)
     try:
         until(
-            lambda: (folder / "s").is_socket() or child.status() is not None,
+            lambda: listens(folder / "s") or child.status() is not None,
             bool,
             what="the runtime's socket",
             seconds=PATIENCE,
