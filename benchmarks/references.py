@@ -24,13 +24,14 @@ import msgspec
 from commands.places import RESULTS
 from commands.repeat import graded, repeat
 from graders import stats
+from graders.beside import BUSY_SHARE
 from graders.process import ROOT, Child
 from graders.rubric import Verdict, read_verdict
 from graders.variance import GIB, kind_of
 
 GRADINGS = ROOT / "benchmarks" / "gradings.jsonl"
-BUSY_CORES = 0.25
-"""What others may use on these two cores before a failed check is not believed: `graders.beside.BUSY_SHARE` of them."""
+BUSY_CORES = 2 * BUSY_SHARE
+"""What others may use on a machine of two cores before a failed check is not believed."""
 PERIOD = 0.1
 """Seconds in which the other process works its share and sleeps for the rest."""
 WORK = """

@@ -121,33 +121,31 @@ def plan_for(
     rounds = 3 + int((ramp + window) / (ttft + ERROR_AFTER * tpot))
     # Over the rounds of a stream the shapes take turns, too, whatever the number of streams.
     order = [(number + number // streams) % len(SHAPES) for number in range(streams * rounds)]
-    return Plan(
-        target=target,
-        requests=shaped(order, tokens, seed),
-        schedule=arrivals.closed(streams),
-        ramp=ramp,
-        window=window,
-        drain=60.0,
-        seed=seed,
-    )
+    return _planned(target, arrivals.closed(streams), order, tokens=tokens, window=window, ramp=ramp, seed=seed)
 
 
 def open_plan_for(target: Target, rate: float, *, tokens: int, window: float, ramp: float, seed: int) -> Plan:
     """Poisson arrivals of so many requests per second."""
     schedule = arrivals.poisson(rate, ramp + window, seed)
     order = [number % len(SHAPES) for number in range(len(schedule.times))]
-    return Plan(
-        target=target,
-        requests=shaped(order, tokens, seed),
-        schedule=schedule,
-        ramp=ramp,
-        window=window,
-        drain=60.0,
-        seed=seed,
-    )
+    return _planned(target, schedule, order, tokens=tokens, window=window, ramp=ramp, seed=seed)
 
 
-def shaped(order: Sequence[int], tokens: int, seed: int) -> tuple[Request, ...]:
+def _planned(
+    target: Target,
+    schedule: arrivals.Schedule,
+    order: Sequence[int],
+    *,
+    tokens: int,
+    window: float,
+    ramp: float,
+    seed: int,
+) -> Plan:
+    requests = _shaped(order, tokens, seed)
+    return Plan(target=target, requests=requests, schedule=schedule, ramp=ramp, window=window, drain=60.0, seed=seed)
+
+
+def _shaped(order: Sequence[int], tokens: int, seed: int) -> tuple[Request, ...]:
     """A request for each number of a shape."""
     kinds = [
         workload.completions(

@@ -38,11 +38,9 @@ def judge_prefix_cache(facts: PrefixCache, threshold: Thresholds) -> Finding:
     goal, load, estimate = threshold("prefix_gain"), facts.load, stats.median_of_pairs(gains(facts.load.answers))
     explained = bool(facts.repeated) and (facts.hits or 0.0) >= HITS * facts.repeated
     limits, unread = load.limits(), facts.hits is None or bool(facts.unread)
-    verdict: Outcome = stats.decide(estimate, goal) if explained else "failed"
-    if limits or (unread and not load.incomplete):
-        verdict = "inconclusive"
-    elif load.incomplete:
-        verdict = "failed"
+    gained: Outcome = stats.decide(estimate, goal) if explained else "failed"
+    verdict: Outcome = "failed" if load.incomplete else "inconclusive" if unread else gained
+    verdict = "inconclusive" if limits else verdict
     cached = f"{facts.hits or 0:.0f} of {facts.repeated} tokens came from the cache"
     own, shared = (
         [
@@ -119,9 +117,7 @@ def judge_kv_cache(facts: KvCache, threshold: Thresholds) -> Finding:
     lost = 0 if unread else min(n, round(facts.preemptions or 0))
     at_once = sum(facts.flows) / load.client.window
     kept = stats.decide_share(n - lost, n, share, confidence=ONE_SIDED)
-    verdict: Outcome = "inconclusive" if unread else kept
-    if load.incomplete or at_once < flowing:
-        verdict = "failed"
+    verdict: Outcome = "failed" if load.incomplete or at_once < flowing else "inconclusive" if unread else kept
     hint = "broken" if load.incomplete else "preempted" if lost else "few" if at_once < flowing else None
     return Finding.of_estimate(
         stats.share(n - lost, n),
