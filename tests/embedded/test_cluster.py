@@ -43,12 +43,13 @@ def test_nodes_are_ready_and_carry_what_cluster_yaml_says(kubectl: Kubectl) -> N
 
 def test_a_node_keeps_only_the_taints_that_cluster_yaml_says(kubectl: Kubectl) -> None:
     said = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
-    until(  # Kubernetes takes its own off some moments after the node is Ready
+    found = until(  # Kubernetes takes its own off some moments after the node is Ready
         lambda: json.loads(kubectl("get", "node", "gpu-1", "-o", "json"))["spec"].get("taints"),
-        lambda found: found == said,
-        what="the taints of gpu-1",
+        lambda taints: taints == said,
+        what="its own taints to be the only ones of gpu-1",
         seconds=PATIENCE,
     )
+    assert found == said
 
 
 def test_pods_resolve_no_name_outside(kubectl: Kubectl) -> None:
