@@ -75,10 +75,10 @@ def test_what_is_no_number_is_named() -> None:
     assert str(caught.value) == "replicaCount is 'two', where a number belongs; correct it"
 
 
-def answer(index: int, planned: float, first: float, tokens: tuple[int, ...]) -> Sample:
+def answer(index: int, planned: float, first: float, tokens: tuple[int, ...], text: str = "x") -> Sample:
     """An answer whose tokens come a tenth of a second apart."""
     events = [
-        {"choices": [{"index": 0, "text": "x", "token_ids": [token]}], "model": "gpulab-tiny"} for token in tokens
+        {"choices": [{"index": 0, "text": text, "token_ids": [token]}], "model": "gpulab-tiny"} for token in tokens
     ]
     events[-1]["choices"][0]["finish_reason"] = "length"  # type: ignore[index]
     usage = {"choices": [], "usage": {"prompt_tokens": 1600, "completion_tokens": len(tokens)}}
@@ -142,6 +142,13 @@ def test_answers_agree_when_they_begin_with_the_same_token() -> None:
 
     assert performance.agreement(one, other) == (1, 2)
     assert performance.agreement(one, run([])) == (0, 0)
+
+
+def test_a_token_is_the_same_only_with_the_same_text() -> None:
+    one = run([answer(0, 0.0, 0.1, (5,) * 8), answer(1, 1.0, 1.1, (6,) * 8)])
+    other = run([answer(0, 0.0, 0.1, (5,) * 8), answer(1, 1.0, 1.1, (6,) * 8, text="y")])
+
+    assert performance.agreement(one, other) == (1, 2)
 
 
 METRICS = """

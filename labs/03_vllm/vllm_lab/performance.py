@@ -38,12 +38,10 @@ def streams(check: Check, bench: Bench, progress: Progress, number: int) -> Stre
 
 
 def agreement(one: Run, other: Run) -> tuple[int, int]:
-    """How many answers to the same prompt begin with the same token, and how many both sides gave."""
-    begun = [
-        {each.sample.index: first for each in run.answers if (first := _first_token(each))} for run in (one, other)
-    ]
+    """How many answers to the same prompt begin with the same token and its text, and how many both sides gave."""
+    begun = [{each.sample.index: first for each in run.answers if (first := _begin(each))} for run in (one, other)]
     both = begun[0].keys() & begun[1].keys()
-    return sum(begun[0][index] == begun[1][index] for index in both), len(both)
+    return sum(_alike(begun[0][index], begun[1][index]) for index in both), len(both)
 
 
 def throughput(check: Check, bench: Bench, progress: Progress, number: int) -> Throughput:
@@ -151,6 +149,12 @@ def highest_load(check: Check, bench: Bench, progress: Progress, number: int) ->
     return HighestLoad(rungs=tuple(loads), evidence=bench.kept(f"knee-{number}-"))
 
 
-def _first_token(answer: Answer) -> int | None:
+def _begin(answer: Answer) -> tuple[tuple[int, ...], str] | None:
+    """Token ids and text of an answer's first chunk."""
     chunks = answer.stream.token_chunks
-    return chunks[0].ids[0] if chunks and chunks[0].ids else None
+    return (chunks[0].ids, chunks[0].text) if chunks and chunks[0].ids else None
+
+
+def _alike(one: tuple[tuple[int, ...], str], other: tuple[tuple[int, ...], str]) -> bool:
+    """Whether the first tokens are the same; the text can be compared where both chunks hold the same tokens."""
+    return one[0][0] == other[0][0] and (one[0] != other[0] or one[1] == other[1])

@@ -16,11 +16,11 @@ from vllm_lab.loads import Load, complaint, excuse
 HELD = 0.1
 """Share of answers that may come in bursts, which a machine with more work than cores does to honest servers too."""
 SAME = 0.5
-"""Share of answers that begin as the starter's do: rounding changes some of them, another model nearly all."""
+"""Share of answers that begin as the starter's: rounding changes some, another model or tokenizer nearly all."""
 
 
 class Streams(Facts, frozen=True, kw_only=True):
-    """A load; of `both` prompts that the starter's server answered too, `same` answers begin with the same token."""
+    """A load; of `both` prompts that the starter's server answered too, `same` begin with the same token and text."""
 
     load: Load
     same: int
