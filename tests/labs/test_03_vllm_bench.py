@@ -62,7 +62,7 @@ def test_nobody_looks_at_gpus_but_where_there_are_numbers_for_them(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("answers", "windows"),
-    [([8], [2.0]), ([1, 3], [2.0, 4.0]), ([1, 2, 4], [2.0, 4.0, 8.0])],
+    [([8], [2.0]), ([1, 3], [2.0, 4.0]), ([1, 2, 1, 2, 4], [2.0, 4.0, 8.0, 16.0, 32.0])],
     ids=["quick", "slow", "slower"],
 )
 def test_a_slow_starter_is_given_time_until_there_is_something_to_compare_with(

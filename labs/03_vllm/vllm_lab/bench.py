@@ -44,8 +44,8 @@ FEWEST = 3
 AGAIN = ("", "b", "c")
 """Ends of the names of evidence: of a measurement, and of the same again and once more, where it said nothing."""
 LOADS_AGAIN = (*AGAIN, "d", "e")
-"""Of a load, which a machine that changes its speed spoils oftener: three in a row were, and no counter of stolen time
-told of it."""
+"""Of a load and of a pair of them, which a machine that changes its speed or is taken away for a while spoils oftener:
+three in a row were, and no counter of stolen time need tell of it."""
 SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
 

@@ -17,7 +17,7 @@ from graders.sampler import Scrape
 from graders.samples import Answer, Run
 from graders.sequential import until_decided
 from graders.stats import Outcome
-from vllm_lab.bench import AGAIN, LOADS_AGAIN, SEEDS, Bench, are_few, refuse_broken
+from vllm_lab.bench import LOADS_AGAIN, SEEDS, Bench, are_few, refuse_broken
 from vllm_lab.gpu import GpuSeen, gpu_seen
 from vllm_lab.loads import OUTPUT_TOKENS, Load
 from vllm_lab.objective_facts import LADDER, HighestLoad, Objective, Paced, Probe, ServiceLevel, decided
@@ -75,7 +75,7 @@ def _pair(check: Check, bench: Bench, progress: Progress, number: int, pair: int
     """
     count, window = int(check.threshold("throughput_streams")), check.threshold("throughput_seconds")
     order = ("baseline", "submission") if pair % 2 else ("submission", "baseline")
-    for again in AGAIN:
+    for again in LOADS_AGAIN:
         runs = {}
         for side in order:
             say = within(progress, "throughput", f"pair {pair} of {pairs}, {side}, ")
