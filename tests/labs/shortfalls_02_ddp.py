@@ -1,6 +1,6 @@
 """Facts of lab 02 that fall short in one way each, with the verdict, the hint and the words that they come to.
 
-Place: test_02_ddp_judges.py. Limits: as `facts_02_ddp`, of which each is a variation.
+Place: test_judges.py. Limits: as `facts_02_ddp`, of which each is a variation.
 """
 
 import msgspec

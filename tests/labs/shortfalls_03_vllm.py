@@ -1,6 +1,6 @@
 """Facts of lab 03 that fall short in one way each, with the verdict, the hint and the words that they come to.
 
-Place: test_03_vllm_judges.py. Limits: as `facts_03_vllm`, of which each is a variation.
+Place: test_judges.py. Limits: as `facts_03_vllm`, of which each is a variation.
 """
 
 import msgspec
