@@ -3,10 +3,12 @@
     python benchmarks/load_generator.py [--rounds 5] [--streams 64] [--seconds 5] [--tpot 0.004] [--workers 1]
 
 The client's processor time is its own, over the window, kernel time included; an event is one token chunk. The goal is
-at most 10 microseconds per event on one core, as the median of the rounds. Most of it is the kernel's: waking the
-process and reading the socket once per event. The hot path in Python is also timed alone, without a socket, and so is
-reading the bytes after the run. The stub is a process of its own, in Python, so two cores are needed; it writes each
-token alone, and coalesced reads are counted. Then comes the run's diagnosis of itself, as it stands in every record.
+at most 10 microseconds per event on one core, as the median of the rounds. Nearly all of it is the price of waking a
+process and reading a socket once per event, which depends on the machine: so each round also runs a loop that does
+nothing else, at the same load, and says how many times its cost ours is. The hot path in Python is timed alone, too,
+without a socket, and so is reading the bytes after the run. The stub is a process of its own, in Python, so two cores
+are needed; it writes each token alone, and coalesced reads are counted. Then comes the run's diagnosis of itself, as it
+stands in every record.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.peers import bare
 from graders import arrivals, load, workload
 from graders.connection import Connection, Flight
 from graders.plan import Plan, Target
@@ -29,24 +32,37 @@ from graders.samples import Run
 
 def measure(options: argparse.Namespace, folder: Path) -> tuple[Run, dict[str, Any]]:
     """One run against a stub of its own, and what the stub says that it did."""
-    argv = [sys.executable, "-m", "tests.graders.stub_server", "0.02", str(options.tpot)]
-    with Child(argv, log=folder / "stub.log") as stub:
-        port = int(stub.hear(60) or 0)
-        count = options.streams * (2 + int((options.seconds + 2) / (0.02 + options.tokens * options.tpot)))
-        requests = workload.completions(
-            seed=1, count=count, ids=range(100, 8000), prompt_tokens=32, output_tokens=options.tokens, model="stub"
-        )
-        plan = Plan(
-            target=Target(host="127.0.0.1", port=port),
-            requests=requests,
-            schedule=arrivals.closed(options.streams),
-            ramp=1.0,
-            window=options.seconds,
-            seed=1,
-        )
+    with _stub(options, folder) as stub:
+        plan = _plan(options, int(stub.hear(60) or 0))
         run = load.run(plan, folder=folder, progress=lambda text: print(text, file=sys.stderr), workers=options.workers)
         stub.tell("truth")
         return run, msgspec.json.decode(stub.hear(30) or "{}")
+
+
+def waiting_and_reading(options: argparse.Namespace, folder: Path) -> float:
+    """Microseconds of processor time per event of a loop that only waits and reads, against a stub of its own."""
+    with _stub(options, folder) as stub:
+        return bare.measure(_plan(options, int(stub.hear(60) or 0)), folder).cost
+
+
+def _stub(options: argparse.Namespace, folder: Path) -> Child:
+    argv = [sys.executable, "-m", "tests.graders.stub_server", "0.02", str(options.tpot)]
+    return Child(argv, log=folder / "stub.log")
+
+
+def _plan(options: argparse.Namespace, port: int) -> Plan:
+    count = options.streams * (2 + int((options.seconds + 2) / (0.02 + options.tokens * options.tpot)))
+    requests = workload.completions(
+        seed=1, count=count, ids=range(100, 8000), prompt_tokens=32, output_tokens=options.tokens, model="stub"
+    )
+    return Plan(
+        target=Target(host="127.0.0.1", port=port),
+        requests=requests,
+        schedule=arrivals.closed(options.streams),
+        ramp=1.0,
+        window=options.seconds,
+        seed=1,
+    )
 
 
 class Nobody:
@@ -154,18 +170,25 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    costs, readings = [], []
+    costs, floors, readings = [], [], []
     for number in range(1, options.rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
             run, truth = measure(options, Path(folder))
+            floors.append(waiting_and_reading(options, Path(folder)))
         readings.append(reading(run))
         costs.append(cost(run))
         rate = run.tokens_in_window() / options.seconds
-        print(f"round {number}: {rate:.0f} events/s, {costs[-1][0]:.1f} µs of processor time per event", flush=True)
+        print(
+            f"round {number}: {rate:.0f} events/s, {costs[-1][0]:.1f} µs of processor time per event; a loop that only "
+            f"waits and reads: {floors[-1]:.1f} µs",
+            flush=True,
+        )
     whole, kernel = (statistics.median(each) for each in zip(*costs, strict=True))
+    ratio = statistics.median(mine / floor for (mine, _), floor in zip(costs, floors, strict=True))
     print(
         f"client, {options.streams} streams: median of {options.rounds} rounds {whole:.1f} µs per event (goal 10), of "
-        f"which the kernel's: {kernel:.1f} µs; hot path in Python alone: {1e6 * hot_path():.2f} µs"
+        f"which the kernel's: {kernel:.1f} µs; {ratio:.2f} times a loop that only waits and reads; hot path in Python "
+        f"alone: {1e6 * hot_path():.2f} µs"
     )
     print(f"reading afterwards: median {1e6 * statistics.median(readings):.1f} µs per event")
     print("\n".join(["the last round:", *details(run, truth)]))
