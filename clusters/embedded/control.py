@@ -9,14 +9,14 @@ import os
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from clusters import api
 from clusters.api import ClusterError, NodeSpec
+from clusters.sockets import short
 
 SOCKET = "control"
 
@@ -64,7 +64,7 @@ def ask(folder: Path, request: Request, seconds: float = 90.0) -> None:
         ClusterError: it cannot be done, or the holder does not answer within `seconds`.
     """
     try:
-        with socket.socket(socket.AF_UNIX) as connection, _short(folder) as path:
+        with socket.socket(socket.AF_UNIX) as connection, short(folder / SOCKET) as path:
             connection.settimeout(seconds)
             connection.connect(path)
             connection.sendall(msgspec.json.encode(request) + b"\n")
@@ -88,7 +88,7 @@ def serve(folder: Path, handle: Callable[[Request], None]) -> None:
             with contextlib.suppress(OSError):  # who asked is gone
                 self.wfile.write(msgspec.json.encode(_answer(self.rfile.readline(), handle)) + b"\n")
 
-    with _short(folder) as path:
+    with short(folder / SOCKET) as path:
         server = _Server(path, Handler)
         os.chmod(path, 0o600)  # noqa: PTH101 - resolving the path would make it long again
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -107,13 +107,3 @@ def _answer(line: bytes, handle: Callable[[Request], None]) -> Answer:
         known = [each.__name__ for each in type(error).__mro__ if getattr(api, each.__name__, None) is each]
         return Answer(str(error), known[0] if known else "ClusterError")
     return Answer()
-
-
-@contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """A path of the socket that has fewer than the 108 bytes that the kernel takes, wherever the folder is."""
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET}"
-    finally:
-        os.close(descriptor)

@@ -22,7 +22,8 @@ from clusters.embedded.private import write_private
 from clusters.embedded.rest import Api, get
 from clusters.embedded.supervisor import Supervisor
 from clusters.process import Child
-from clusters.wait import WaitTimeout, listens, until
+from clusters.sockets import listens
+from clusters.wait import WaitTimeout, until
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.yaml")
 _ETCD = "unix://localhost:23790"  # etcd wants host:port; it is the name of the socket's file in etcd's own folder

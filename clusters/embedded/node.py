@@ -30,7 +30,7 @@ from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.state import ADDED_IMAGES, RESTARTS
 from clusters.embedded.supervisor import SETTLED, Backoff, record
 from clusters.process import Child, run, tail
-from clusters.wait import listens
+from clusters.sockets import listens
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 """The label that Karpenter and most charts use for spot and on-demand; design.md's term is capacity type."""

@@ -16,7 +16,8 @@ from clusters.embedded.protos import Api, Message, Stub
 from clusters.embedded.runtime.config import NodeConfig
 from clusters.embedded.runtime.images import Entry, Image
 from clusters.process import Child, tail
-from clusters.wait import listens, until
+from clusters.sockets import listens
+from clusters.wait import until
 from tests.patience import PATIENCE
 
 # What the holder does for a real node: a network with a route between pods, and a /run of its own.
