@@ -141,10 +141,12 @@ def test_a_failing_init_container_fails_the_pod(kubectl: Kubectl) -> None:
 def test_hooks_run_after_the_start_and_before_the_stop_signal(kubectl: Kubectl) -> None:
     kubectl.phase("hooked", "Running")
     assert kubectl("exec", "hooked", "--", "cat", "/tmp/hook") == "started\n"
-    following = subprocess.Popen([*kubectl.argv, "logs", "-f", "hooked"], stdout=subprocess.PIPE, text=True)
+    following = subprocess.Popen([*kubectl.argv, "logs", "-f", "hooked"], stdout=subprocess.PIPE, bufsize=0)
     with following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == b"ready\n"  # it follows before the container goes
         kubectl("delete", "pod", "hooked")
-        assert following.communicate(timeout=PATIENCE)[0].splitlines() == ["ready", "stopping", "term"]
+        assert following.communicate(timeout=PATIENCE)[0].splitlines() == [b"stopping", b"term"]
 
 
 def test_last_words(kubectl: Kubectl) -> None:
