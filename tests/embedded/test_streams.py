@@ -114,8 +114,11 @@ class Terminal:
         self.shown = b""
         while words.encode() not in self.shown:
             assert select.select([self._outer], [], [], 20)[0], f"{words!r} did not come in 20 s, but {self.shown!r}"
-            piece = os.read(self._outer, 65536)
-            assert piece, self.shown
+            try:
+                piece = os.read(self._outer, 65536)
+            except OSError:  # EIO: it closed the terminal
+                piece = b""
+            assert piece, f"kubectl ended before {words!r} came, after {self.shown!r}"
             self.shown += piece
 
     def status(self) -> int:
