@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import kubernetes
+
 END = b"\n"
 """The last piece of an answer that is not held open."""
 
@@ -28,6 +30,14 @@ class Api:
         self.asked: list[dict[str, list[str]]] = []
         self.ended = threading.Event()
         self.port = 0
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[kubernetes.client.ApiClient]:
+        """The official client for it."""
+        settings = kubernetes.client.Configuration(host=f"http://127.0.0.1:{self.port}")
+        settings.proxy = None
+        with kubernetes.client.ApiClient(settings) as client:
+            yield client
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Answer:
         if "watch" in query:

@@ -17,7 +17,5 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture
 def core(api: Api) -> Iterator[Any]:
-    settings = kubernetes.client.Configuration(host=f"http://127.0.0.1:{api.port}")
-    settings.proxy = None
-    with kubernetes.client.ApiClient(settings) as client:
+    with api.client() as client:
         yield kubernetes.client.CoreV1Api(client)

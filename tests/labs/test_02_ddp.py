@@ -11,7 +11,8 @@ from ddp_lab import replay
 from ddp_lab.aftermath import loss_of
 from ddp_lab.events import Story
 from ddp_lab.gpus import WARM_UP
-from ddp_lab.proof import epochs_read
+from ddp_lab.proof import epochs_read, samples_read
+from ddp_lab.proof_facts import judge_samples
 from ddp_lab.runs import FAULTS, JobSpec, RunSpec, drill, endurance, proof, recovery, scaling
 from ddp_lab.scaling_facts import LEAP, ideal_bytes
 from ddp_lab.sides import chart_values, uses
@@ -69,7 +70,8 @@ def test_a_step_has_the_samples_of_all_ranks_and_micro_batches() -> None:
     )
 
     assert found.batches(2) == {0: (4, 1, 3, 2)}
-    assert (found.done(2), found.losses(), found.repeats()) == (0, {0: {0: 1.0, 1: 2.0}}, [])
+    assert (found.done(2), found.losses()) == (0, {0: {0: 1.0, 1: 2.0}})
+    assert found.done(3) == -1
 
 
 def test_a_step_that_is_done_again_counts_as_it_was_read_last() -> None:
@@ -85,7 +87,6 @@ def test_a_step_that_is_done_again_counts_as_it_was_read_last() -> None:
 
     assert found.batches(1) == {0: (2, 1)}
     assert found.losses() == {0: {0: 1.5}} == found.draws()
-    assert found.repeats() == []
 
 
 def test_what_a_process_says_of_its_group_is_read() -> None:
@@ -94,11 +95,18 @@ def test_what_a_process_says_of_its_group_is_read() -> None:
     assert [each.backend for each in story(join("a"), met, {**met, "backend": None}).events] == [None, "gloo", None]
 
 
-def test_a_sample_that_a_process_reads_twice_for_a_step_is_told() -> None:
-    found = story(join("a"), batch("a", 0, 0, 1), batch("a", 0, 0, 2, 1, micro=1), batch("a", 0, 1, 1))
+def test_a_sample_that_is_read_more_often_than_a_step_needs_is_counted_once_for_each_read() -> None:
+    whole = [(0, 1), (2, 3), (4,), (4, 3), (2, 1)]
+    steps = [
+        each for step, indices in enumerate(whole) for each in (batch("a", 0, step, *indices), report("a", 0, step))
+    ]
+    again, double = batch("a", 0, 1, 2, 3), batch("a", 0, 5, 0, 0)
 
-    assert found.repeats() == [(0, 1)]
-    assert found.done(1) == -1
+    found = samples_read(story(join("a"), again, *steps, double, report("a", 0, 5)), SMALL.job, 1, ())
+
+    assert found.flood == 2
+    assert [(each.missing, each.twice) for each in found.epochs] == [(0, 0), (0, 1)]
+    assert judge_samples(found, THRESHOLDS.__getitem__).value == 3.0
 
 
 def test_what_comes_after_a_loss_is_told_from_what_was_on_its_way() -> None:

@@ -2,7 +2,6 @@
 
 import warnings
 
-import kubernetes
 import msgspec
 import numpy as np
 import pytest
@@ -28,9 +27,7 @@ def test_an_escape_that_python_warns_of_is_python() -> None:
 def test_the_end_of_a_log_is_told_whatever_bytes_it_has() -> None:
     with serving() as api:
         api.answers = {PODS: (200, LISTED), f"{PODS}/race-0/log": (200, b"one\xff\nValueError: \xc3\xa4\n")}
-        settings = kubernetes.client.Configuration(host=f"http://127.0.0.1:{api.port}")
-        settings.proxy = None
-        with kubernetes.client.ApiClient(settings) as client:
+        with api.client() as client:
             said = Trainers(client, "ns").last_words("race")
     assert said == "; the log of race-0 ends:\none\N{REPLACEMENT CHARACTER}\nValueError: ä"
 

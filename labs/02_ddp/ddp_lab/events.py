@@ -113,17 +113,6 @@ class Story:
         read = self.batches(world)
         return [read[step] for step in itertools.takewhile(lambda step: read.get(step), itertools.count())]
 
-    def repeats(self) -> list[tuple[int, int]]:
-        """Reads of a sample that the same process had read for the same step before: step and index."""
-        seen: set[tuple[int, int, int]] = set()
-        found = []
-        for event, process in self._by_process():
-            for index in event.indices if event.kind == "batch" else ():
-                if (process, event.step, index) in seen:
-                    found.append((event.step, index))
-                seen.add((process, event.step, index))
-        return found
-
     def strange(self, homes: Mapping[str, Collection[str]]) -> list[Event]:
         """Events that did not come from the pod that they speak for, or that speak for another rank than it joined as.
 

@@ -12,7 +12,7 @@ from typing import Literal
 from clusters.api import Progress, within
 from ddp_lab import replay
 from ddp_lab.bench import SEEDS, Bench
-from ddp_lab.events import Event
+from ddp_lab.events import Event, Story
 from ddp_lab.proof_facts import Completed, EpochRead, Mathematics, Member, OneRun, Replica, Replicas, SamplesRead, Step
 from ddp_lab.runs import JobSpec, RunSpec, proof
 from ddp_lab.truth import Truth
@@ -66,21 +66,7 @@ class Proof:
 
     def samples(self) -> SamplesRead:
         """Who read what."""
-        job, read = self.spec.job, self.story.batches(self.world)
-        epochs = epochs_read(job, [read.get(step, ()) for step in range(job.steps)])
-        counts = [0] * self.world
-        for event in self.story.of("batch"):
-            if 0 <= event.rank < self.world:
-                counts[event.rank] += len(event.indices)
-        whole = sum(counts)
-        extra = whole - sum(map(len, read.values()))
-        return SamplesRead(
-            samples=job.samples,
-            epochs=epochs,
-            shares=tuple(count / max(whole, 1) for count in counts),
-            flood=max(extra, 0) + len(self.story.repeats()),
-            evidence=self._evidence,
-        )
+        return samples_read(self.story, self.spec.job, self.world, self._evidence)
 
     def mathematics(self) -> Mathematics:
         """Losses and final weights beside those of one process that trains on the same samples in the same steps."""
@@ -144,6 +130,23 @@ class Proof:
     def _refused(self) -> str:
         refused = next(iter(self.story.of("refused")), None)
         return f"; the data service refused {refused.what}: {refused.why}" if refused else ""
+
+
+def samples_read(story: Story, job: JobSpec, world: int, evidence: tuple[str, ...]) -> SamplesRead:
+    """What the ledger tells of who read what: reads that no step counts are in `flood`, each of them once."""
+    read = story.batches(world)
+    counts = [0] * world
+    for event in story.of("batch"):
+        if 0 <= event.rank < world:
+            counts[event.rank] += len(event.indices)
+    whole = sum(counts)
+    return SamplesRead(
+        samples=job.samples,
+        epochs=epochs_read(job, [read.get(step, ()) for step in range(job.steps)]),
+        shares=tuple(count / max(whole, 1) for count in counts),
+        flood=max(whole - sum(map(len, read.values())), 0),
+        evidence=evidence,
+    )
 
 
 def epochs_read(job: JobSpec, steps: Sequence[Sequence[int]]) -> tuple[EpochRead, ...]:

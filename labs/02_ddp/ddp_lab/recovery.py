@@ -22,7 +22,7 @@ from ddp_lab.runs import recovery
 from ddp_lab.trainers import Trainer
 from ddp_lab.truth import Truth
 from graders.check import Check
-from graders.errors import InfrastructureError, SubmissionError
+from graders.errors import SubmissionError
 
 EPOCHS, PACE_SECONDS, CHECKPOINT_EVERY = 11, 0.15, 5
 START_SECONDS = 60.0
@@ -148,7 +148,9 @@ class Broken:
         for event in reversed(tuple(story.of("join"))):
             if event.rank == rank and event.uid in here:
                 return event, here[event.uid]
-        raise InfrastructureError(f"no pod of {self.name} is known that is rank {rank}")
+        raise SubmissionError(
+            f"whoever joined {self.name} as rank {rank} is none of its pods; let each rank say its own pod's uid"
+        )
 
     def _story(self) -> Story:
         return self._bench.control.story(self.name)

@@ -1,10 +1,10 @@
 """The pods of a training, as Kubernetes knows them: who they are, how they ended, and what their kernel counted.
 
 Place: `bench` holds one `Trainers` for the namespace. Limits: pods are found by the label of their release; a probe
-runs in a pod's own container, with a program of its image, and reads what the kernel says.
+runs in a pod's own container, with a program of its image, and reads what the kernel says. A container that ends or
+ends such a program is the learner's doing; one that only holds it up looks like a slow cluster, and costs no attempt.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ import kubernetes.stream
 import msgspec
 import urllib3.exceptions
 
-from graders.errors import InfrastructureError
+from clusters.wait import WaitTimeout, until
+from graders.errors import GraderError, InfrastructureError, SubmissionError
 from graders.pods import end_of_log
 
 TROUBLE = (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError)
@@ -24,6 +25,8 @@ PYTHON = ("python3", "-I", "-c")
 """With nothing on its path that a training may have written."""
 FEWEST_SECONDS = 1.0
 """Between two counts that say how many cores were used: each count takes a tenth of a second of them."""
+LOOKED_AFTER = 5.0
+"""Seconds in which Kubernetes tells that a container has ended: its nodes look every second."""
 
 PROBE = """
 import glob, json, os, time
@@ -74,12 +77,12 @@ saving = []
 while time.monotonic() < end and not saving and any(os.path.exists(f"/proc/{pid}") for pid in workers):
     saving = [pid for pid in workers if opened(pid) - before[pid]]
     time.sleep(0.0005)
+print("caught" if saving else "late", flush=True)  # before the container may end
 for pid in workers if saving or sys.argv[3] == "anyway" else []:  # all, or another one could save in their place
     try:
         os.kill(int(pid), signal.SIGKILL)
     except ProcessLookupError:
         pass
-print("caught" if saving else "late")
 """
 """Kills the process that torchrun started once it has opened a file in the folder of checkpoints.
 
@@ -118,6 +121,8 @@ class Trainer:
     """Its termination message, which is diagnosis.json."""
     host: str = ""
     """The IP address of its node, where exporters answer."""
+    container: str = ""
+    """The id of its container while this runs; another one after each start."""
 
 
 @dataclass(frozen=True)
@@ -173,11 +178,12 @@ class Trainers:
             )
         except TROUBLE as error:
             raise InfrastructureError(f"the Job {run} cannot be deleted: {error}") from error
-        for _ in range(150):
-            if not self.of(run):
-                return
-            time.sleep(0.1)
-        raise InfrastructureError(f"pods of {run} are still there 15 s after its Job was deleted")
+        try:
+            until(
+                lambda: self.of(run), lambda left: not left, what=f"the pods of {run} to go", seconds=15, interval=0.1
+            )
+        except WaitTimeout as error:
+            raise InfrastructureError(f"pods of {run} are still there 15 s after its Job was deleted") from error
 
     def count(self, trainer: Trainer) -> Counted:
         """What the kernel counted in a pod so far."""
@@ -185,9 +191,7 @@ class Trainers:
         try:
             return msgspec.json.decode(said, type=Counted)
         except msgspec.DecodeError as error:
-            raise InfrastructureError(
-                f"{trainer.name} does not say what its kernel counted: {said[-200:]!r}"
-            ) from error
+            raise self._ended_or(trainer, _disturbed(trainer, said)) from error
 
     def kill_in_a_save(self, processes: Sequence[tuple[Trainer, int]], *, patience: float) -> list[int]:
         """Kills each of these processes (pod, pid) that saves within so many seconds; returns the places of those."""
@@ -204,7 +208,7 @@ class Trainers:
     def _killed(self, trainer: Trainer, stream: kubernetes.stream.ws_client.WSClient, patience: float) -> bool:
         said = self._said(trainer, stream, patience + 20).strip()
         if said not in ("caught", "late"):
-            raise InfrastructureError(f"no process of {trainer.name} could be killed: {said[-200:]!r}")
+            raise self._ended_or(trainer, _disturbed(trainer, said))
         return said == "caught"
 
     def delete(self, trainer: Trainer) -> None:
@@ -244,20 +248,53 @@ class Trainers:
                 _preload_content=False,
             )
         except TROUBLE as error:
-            raise InfrastructureError(f"nothing can be run in {trainer.name}: {error}") from error
+            raise self._ended_or(trainer, _not_run(trainer, error)) from error
 
     def _said(self, trainer: Trainer, stream: kubernetes.stream.ws_client.WSClient, seconds: float) -> str:
         try:
             try:
                 stream.run_forever(timeout=seconds)
-                said, over = str(stream.read_all()), not stream.is_open()
+                over = not stream.is_open()
+                status = stream.read_channel(kubernetes.stream.ws_client.ERROR_CHANNEL)
+                said = str(stream.read_all())
             finally:
                 stream.sock.shutdown()  # its own close() leaves the socket open once the other side has closed
         except TROUBLE as error:
-            raise InfrastructureError(f"nothing can be run in {trainer.name}: {error}") from error
+            raise self._ended_or(trainer, _not_run(trainer, error)) from error
         if not over:
             raise InfrastructureError(f"a program in {trainer.name} was not done after {seconds:g} s: {said[-200:]!r}")
+        if not status:  # Kubernetes says in the end how a program ended, whichever way it did
+            raise self._ended_or(trainer, _not_run(trainer, "the connection ended before the program did"))
         return said
+
+    def _ended_or(self, trainer: Trainer, otherwise: GraderError) -> GraderError:
+        """What it means that a program did not run as it should: that its container has ended, or else `otherwise`."""
+
+        def look() -> str:
+            return {each.uid: each for each in self.of(trainer.run)}.get(trainer.uid, trainer).container
+
+        try:  # that it has ended is known some time after it has
+            until(
+                look,
+                lambda now: not now or now != trainer.container,
+                what=f"the container of {trainer.name} to end",
+                seconds=LOOKED_AFTER,
+                interval=0.2,
+            )
+        except WaitTimeout:
+            return otherwise
+        return SubmissionError(f"the container of {trainer.name} ended{self.last_words(trainer.run)}")
+
+
+def _not_run(trainer: Trainer, why: object) -> InfrastructureError:
+    return InfrastructureError(f"nothing can be run in {trainer.name}: {why}")
+
+
+def _disturbed(trainer: Trainer, said: str) -> SubmissionError:
+    return SubmissionError(
+        f"a program that the lab ran in {trainer.name} did not end as it does there, but said {said[-200:]!r}; "
+        "leave processes alone that the training did not start"
+    )
 
 
 def _trainer(pod: kubernetes.client.V1Pod) -> Trainer:
@@ -276,4 +313,5 @@ def _trainer(pod: kubernetes.client.V1Pod) -> Trainer:
         leaving=pod.metadata.deletion_timestamp is not None,
         said=(ended.message or "") if ended else "",
         host=pod.status.host_ip or "",
+        container=(status.container_id or "") if status and status.state.running else "",
     )

@@ -1,0 +1,128 @@
+"""What the lab runs in a learner's pods: a container that ends, or that ends such a program, is the learner's doing."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import kubernetes
+import pytest
+
+from clusters.embedded.backend import EmbeddedCluster
+from ddp_lab import trainers
+from ddp_lab.events import Event, Story
+from ddp_lab.recovery import Broken
+from ddp_lab.trainers import RELEASE, Trainers
+from graders.errors import InfrastructureError, SubmissionError
+from tests.conftest import Kubectl
+from tests.graders.api_server import serving
+
+IDLE = """
+import os, time
+print("ValueError: no such step", flush=True)
+while not os.path.exists("/tmp/end"):
+    time.sleep(0.05)
+"""
+JEALOUS = """
+import os
+own = os.getpid()
+print("alone", flush=True)
+while True:
+    for each in os.listdir("/proc"):
+        if each.isdigit() and int(each) != own:
+            try:
+                os.kill(int(each), 9)
+            except OSError:
+                pass
+"""
+"""Ends whatever else begins in its container."""
+LISTED = {
+    "items": [
+        {
+            "metadata": {"name": "race-0", "uid": "u", "labels": {RELEASE: "race"}},
+            "spec": {"containers": [{"name": "trainer", "resources": {}}]},
+            "status": {
+                "containerStatuses": [
+                    {
+                        **{"name": "trainer", "image": "i", "imageID": "", "ready": True, "restartCount": 0},
+                        "containerID": "c",
+                        "state": {"running": {}},
+                    }
+                ]
+            },
+        }
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def client(embedded: EmbeddedCluster) -> Iterator[kubernetes.client.ApiClient]:
+    with kubernetes.config.new_client_from_config(str(embedded.kubeconfig)) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def running(kubectl: Kubectl, run: str, program: str) -> Iterator[None]:
+    """A run of one pod, which has said something; the pod is deleted in the end."""
+    container = {"name": "trainer", "image": "python:3.12", "command": ["/usr/bin/python3", "-c", program]}
+    spec = {"terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "containers": [container]}
+    named = {"name": f"{run}-0", "labels": {RELEASE: run}}
+    kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": spec}))
+    try:
+        kubectl.phase(f"{run}-0", "Running")
+        kubectl.wait_for(lambda: kubectl("logs", f"{run}-0"), bool, "a first line")
+        yield
+    finally:
+        kubectl("delete", "pod", f"{run}-0", "--wait=false")
+
+
+@pytest.mark.cluster
+def test_the_kernel_counts_what_a_pod_did_and_an_ended_one_is_its_learners(
+    kubectl: Kubectl, client: kubernetes.client.ApiClient
+) -> None:
+    found = Trainers(client, "default")
+    with running(kubectl, "race", IDLE):
+        trainer, *_ = found.of("race")
+        first, second = found.count(trainer), found.count(trainer)
+        assert second.at > first.at > 0
+        assert first.sent > 0
+
+        found.execute(trainer, ["/usr/bin/python3", "-c", "open('/tmp/end', 'w')"], seconds=20)
+        kubectl.phase("race-0", "Succeeded")
+        with pytest.raises(SubmissionError) as refused:
+            found.count(trainer)
+    assert str(refused.value) == ("the container of race-0 ended; the log of race-0 ends:\nValueError: no such step")
+
+
+@pytest.mark.cluster
+def test_a_container_that_ends_what_the_lab_runs_in_it_is_its_learners(
+    kubectl: Kubectl, client: kubernetes.client.ApiClient
+) -> None:
+    found = Trainers(client, "default")
+    with running(kubectl, "jealous", JEALOUS), pytest.raises(SubmissionError) as refused:
+        found.count(found.of("jealous")[0])
+    assert str(refused.value) == (
+        "a program that the lab ran in jealous-0 did not end as it does there, but said ''; "
+        "leave processes alone that the training did not start"
+    )
+
+
+def test_an_api_server_that_runs_nothing_is_no_fault_of_the_learner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainers, "LOOKED_AFTER", 0.01)
+    with serving() as api:
+        api.answers = {"/api/v1/namespaces/ns/pods": (200, json.dumps(LISTED).encode())}
+        with api.client() as client:
+            found = Trainers(client, "ns")
+            with pytest.raises(InfrastructureError) as failed:
+                found.count(found.of("race")[0])
+    assert str(failed.value).startswith("nothing can be run in race-0: (0)\nReason: Handshake status 404 Not Found")
+
+
+def test_who_joined_as_a_rank_and_is_no_pod_of_the_run_is_its_learners() -> None:
+    lone = SimpleNamespace(name="loss-1", _bench=SimpleNamespace(trainers=SimpleNamespace(of=lambda _: [])))
+    story = Story([Event(n=0, t=0.0, kind="join", ip="10.0.0.7", uid="made-up", rank=1)])
+    with pytest.raises(SubmissionError) as refused:
+        Broken._of_rank(lone, story, 1)  # type: ignore[arg-type]  # what it asks
+    assert str(refused.value) == (
+        "whoever joined loss-1 as rank 1 is none of its pods; let each rank say its own pod's uid"
+    )
