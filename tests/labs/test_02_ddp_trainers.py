@@ -1,4 +1,4 @@
-"""What the lab runs in a learner's pods: a container that ends, or that ends such a program, is the learner's doing."""
+"""What the lab runs in a learner's pods: a container that ends, or that ends or holds up such a program, is theirs."""
 
 import contextlib
 import json
@@ -16,6 +16,7 @@ from ddp_lab.trainers import RELEASE, Trainers
 from graders.errors import InfrastructureError, SubmissionError
 from tests.conftest import Kubectl
 from tests.graders.api_server import serving
+from tests.patience import PATIENCE
 
 IDLE = """
 import os, time
@@ -31,11 +32,11 @@ while True:
     for each in os.listdir("/proc"):
         if each.isdigit() and int(each) != own:
             try:
-                os.kill(int(each), 9)
+                os.kill(int(each), SIGNAL)
             except OSError:
                 pass
 """
-"""Ends whatever else begins in its container."""
+"""Sends a signal to whatever else begins in its container."""
 LISTED = {
     "items": [
         {
@@ -62,10 +63,11 @@ def client(embedded: EmbeddedCluster) -> Iterator[kubernetes.client.ApiClient]:
 
 
 @contextlib.contextmanager
-def running(kubectl: Kubectl, run: str, program: str) -> Iterator[None]:
+def running(kubectl: Kubectl, run: str, program: str, container: str = "trainer") -> Iterator[None]:
     """A run of one pod, which has said something; the pod is deleted in the end."""
-    container = {"name": "trainer", "image": "python:3.12", "command": ["/usr/bin/python3", "-c", program]}
-    spec = {"terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "containers": [container]}
+    command = ["/usr/bin/python3", "-c", program]
+    main = {"name": container, "image": "python:3.12", "command": command}
+    spec = {"terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "containers": [main]}
     named = {"name": f"{run}-0", "labels": {RELEASE: run}}
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": named, "spec": spec}))
     try:
@@ -99,11 +101,32 @@ def test_a_container_that_ends_what_the_lab_runs_in_it_is_its_learners(
     kubectl: Kubectl, client: kubernetes.client.ApiClient
 ) -> None:
     found = Trainers(client, "default")
-    with running(kubectl, "jealous", JEALOUS), pytest.raises(SubmissionError) as refused:
+    with running(kubectl, "jealous", JEALOUS.replace("SIGNAL", "9")), pytest.raises(SubmissionError) as refused:
         found.count(found.of("jealous")[0])
     assert str(refused.value) == (
         "a program that the lab ran in jealous-0 did not end as it does there, but said ''; "
         "leave processes alone that the training did not start"
+    )
+
+
+@pytest.mark.cluster
+def test_a_container_that_holds_up_what_the_lab_runs_in_it_is_its_learners_where_the_labs_own_does_not(
+    kubectl: Kubectl, client: kubernetes.client.ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainers, "COUNT_SECONDS", 2.0)
+    monkeypatch.setattr(trainers, "OWN_SECONDS", PATIENCE)
+    found = Trainers(client, "default")
+    why = "a program in holding-0 was not done after 2 s: ''"
+    with running(kubectl, "holding", JEALOUS.replace("SIGNAL", "19")):
+        (trainer,) = found.of("holding")
+        with pytest.raises(InfrastructureError) as slow:
+            found.count(trainer)
+        with running(kubectl, "data", IDLE, container="data"), pytest.raises(SubmissionError) as refused:
+            found.count(trainer)
+    assert str(slow.value) == why
+    assert str(refused.value) == (
+        f"{why}; it was not the second time either, while another was in the lab's own pod; leave processes alone that "
+        "the training did not start, and leave them some of what holding-0 may use"
     )
 
 

@@ -19,6 +19,7 @@ from ddp_lab.runs import RunSpec
 from graders.errors import InfrastructureError
 
 SERVICE = "data"
+"""Name of its release, its Service and its container."""
 PORT = 8080
 
 

@@ -1,8 +1,8 @@
 """The pods of a training, as Kubernetes knows them: who they are, how they ended, and what their kernel counted.
 
 Place: `bench` holds one `Trainers` for the namespace. Limits: pods are found by the label of their release; a probe
-runs in a pod's own container, with a program of its image, and reads what the kernel says. A container that ends or
-ends such a program is the learner's doing; one that only holds it up looks like a slow cluster, and costs no attempt.
+runs in a pod's own container, with a program of its image, and reads what the kernel says. A container that ends, or
+that ends or holds up such a program, is the learner's doing; a cluster that is slow shows in the lab's own pod, too.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import msgspec
 import urllib3.exceptions
 
 from clusters.wait import WaitTimeout, until
+from ddp_lab.control import SERVICE
 from graders.errors import GraderError, InfrastructureError, SubmissionError
 from graders.pods import end_of_log
 
@@ -27,6 +28,10 @@ FEWEST_SECONDS = 1.0
 """Between two counts that say how many cores were used: each count takes a tenth of a second of them."""
 LOOKED_AFTER = 5.0
 """Seconds in which Kubernetes tells that a container has ended: its nodes look every second."""
+COUNT_SECONDS = 20.0
+"""In which a program that only looks has ended by far, also where processors are few."""
+OWN_SECONDS = 5.0
+"""In which such a program ends in the lab's own pod, or the cluster is slow."""
 
 PROBE = """
 import glob, json, os, time
@@ -133,8 +138,21 @@ class Job:
     why: str
 
 
+@dataclass(frozen=True)
+class Running:
+    """A program that runs in the container of a pod."""
+
+    trainer: Trainer
+    argv: tuple[str, ...]
+    stream: kubernetes.stream.ws_client.WSClient
+
+
 class Trainers:
-    """Reads and disturbs the pods of one namespace; every method raises InfrastructureError when it cannot."""
+    """Reads and disturbs the pods of one namespace.
+
+    Every method raises InfrastructureError where the cluster does not let it, and those that run a program in a pod
+    SubmissionError where its container does not.
+    """
 
     def __init__(self, client: kubernetes.client.ApiClient, namespace: str) -> None:
         self._core, self._batch = kubernetes.client.CoreV1Api(client), kubernetes.client.BatchV1Api(client)
@@ -187,7 +205,7 @@ class Trainers:
 
     def count(self, trainer: Trainer) -> Counted:
         """What the kernel counted in a pod so far."""
-        said = self.execute(trainer, [*PYTHON, PROBE], seconds=20)
+        said = self.execute(trainer, [*PYTHON, PROBE], seconds=COUNT_SECONDS)
         try:
             return msgspec.json.decode(said, type=Counted)
         except msgspec.DecodeError as error:
@@ -195,20 +213,20 @@ class Trainers:
 
     def kill_in_a_save(self, processes: Sequence[tuple[Trainer, int]], *, patience: float) -> list[int]:
         """Kills each of these processes (pod, pid) that saves within so many seconds; returns the places of those."""
-        streams = [
+        programs = [
             self._started(trainer, [*PYTHON, KILL_IN_A_SAVE, str(pid), str(patience), ""]) for trainer, pid in processes
         ]
-        killed = [self._killed(trainer, each, patience) for (trainer, _), each in zip(processes, streams, strict=True)]
+        killed = [self._killed(each, patience) for each in programs]
         return [place for place, was in enumerate(killed) if was]
 
     def kill(self, trainer: Trainer, pid: int) -> None:
         """Kills the process that torchrun started in a pod, whatever it does."""
-        self._killed(trainer, self._started(trainer, [*PYTHON, KILL_IN_A_SAVE, str(pid), "0", "anyway"]), 0.0)
+        self._killed(self._started(trainer, [*PYTHON, KILL_IN_A_SAVE, str(pid), "0", "anyway"]), 0.0)
 
-    def _killed(self, trainer: Trainer, stream: kubernetes.stream.ws_client.WSClient, patience: float) -> bool:
-        said = self._said(trainer, stream, patience + 20).strip()
+    def _killed(self, program: Running, patience: float) -> bool:
+        said = self._said(program, patience + COUNT_SECONDS).strip()
         if said not in ("caught", "late"):
-            raise self._ended_or(trainer, _disturbed(trainer, said))
+            raise self._ended_or(program.trainer, _disturbed(program.trainer, said))
         return said == "caught"
 
     def delete(self, trainer: Trainer) -> None:
@@ -231,26 +249,30 @@ class Trainers:
 
     def execute(self, trainer: Trainer, argv: Sequence[str], *, seconds: float) -> str:
         """What a program printed that ran in a pod's container, both streams."""
-        return self._said(trainer, self._started(trainer, argv), seconds)
+        return self._said(self._started(trainer, argv), seconds)
 
-    def _started(self, trainer: Trainer, argv: Sequence[str]) -> kubernetes.stream.ws_client.WSClient:
+    def _started(self, trainer: Trainer, argv: Sequence[str]) -> Running:
         try:
-            return kubernetes.stream.stream(
-                self._core.connect_get_namespaced_pod_exec,
-                trainer.name,
-                self._namespace,
-                container=CONTAINER,
-                command=list(argv),
-                stdout=True,
-                stderr=True,
-                stdin=False,
-                tty=False,
-                _preload_content=False,
-            )
+            return Running(trainer, tuple(argv), self._open(trainer.name, CONTAINER, argv))
         except TROUBLE as error:
             raise self._ended_or(trainer, _not_run(trainer, error)) from error
 
-    def _said(self, trainer: Trainer, stream: kubernetes.stream.ws_client.WSClient, seconds: float) -> str:
+    def _open(self, pod: str, container: str, argv: Sequence[str]) -> kubernetes.stream.ws_client.WSClient:
+        return kubernetes.stream.stream(
+            self._core.connect_get_namespaced_pod_exec,
+            pod,
+            self._namespace,
+            container=container,
+            command=list(argv),
+            stdout=True,
+            stderr=True,
+            stdin=False,
+            tty=False,
+            _preload_content=False,
+        )
+
+    def _said(self, program: Running, seconds: float) -> str:
+        trainer, stream = program.trainer, program.stream
         try:
             try:
                 stream.run_forever(timeout=seconds)
@@ -262,10 +284,41 @@ class Trainers:
         except TROUBLE as error:
             raise self._ended_or(trainer, _not_run(trainer, error)) from error
         if not over:
-            raise InfrastructureError(f"a program in {trainer.name} was not done after {seconds:g} s: {said[-200:]!r}")
+            raise self._held_up(program, seconds, said)
         if not status:  # Kubernetes says in the end how a program ended, whichever way it did
             raise self._ended_or(trainer, _not_run(trainer, "the connection ended before the program did"))
         return said
+
+    def _held_up(self, program: Running, seconds: float, said: str) -> GraderError:
+        """What it means that a program was not done in time: its container's doing, or that the cluster is slow."""
+        name = program.trainer.name
+        why = f"a program in {name} was not done after {seconds:g} s: {said[-200:]!r}"
+        if self._ends(name, CONTAINER, program.argv, seconds) or not self._own_ends():
+            return InfrastructureError(why)
+        return SubmissionError(
+            f"{why}; it was not the second time either, while another was in the lab's own pod; leave processes alone "
+            f"that the training did not start, and leave them some of what {name} may use"
+        )
+
+    def _own_ends(self) -> bool:
+        """Whether a program that only looks ends in the pod of the data service as soon as it should."""
+        try:
+            pods = self._core.list_namespaced_pod(self._namespace, label_selector=f"{RELEASE}={SERVICE}").items
+        except TROUBLE:
+            return False
+        return any(self._ends(pod.metadata.name, SERVICE, [*PYTHON, PROBE], OWN_SECONDS) for pod in pods)
+
+    def _ends(self, pod: str, container: str, argv: Sequence[str], seconds: float) -> bool:
+        """Whether a program ends there within so many seconds."""
+        try:
+            stream = self._open(pod, container, argv)
+            try:
+                stream.run_forever(timeout=seconds)
+                return not stream.is_open()
+            finally:
+                stream.sock.shutdown()
+        except TROUBLE:
+            return False
 
     def _ended_or(self, trainer: Trainer, otherwise: GraderError) -> GraderError:
         """What it means that a program did not run as it should: that its container has ended, or else `otherwise`."""
