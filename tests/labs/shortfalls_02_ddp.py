@@ -9,8 +9,6 @@ from ddp_lab.drills_facts import Diagnosis
 from ddp_lab.proof_facts import Completed, EpochRead, OneRun, Step
 from ddp_lab.scaling_facts import Turn
 from graders.budget import Used
-from graders.judging import Facts
-from graders.stats import Outcome
 from tests.labs.facts_02_ddp import (
     DELETED,
     EPOCHS,
@@ -26,9 +24,7 @@ from tests.labs.facts_02_ddp import (
     member,
     turns,
 )
-
-Failure = tuple[str, Facts, Outcome, str | None, str]
-"""Check, facts, verdict, hint and what is told."""
+from tests.labs.shortfalls import Failure
 
 FAILURES: dict[str, Failure] = {
     "another's value": (

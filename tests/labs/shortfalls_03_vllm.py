@@ -6,8 +6,6 @@ Place: test_judges.py. Limits: as `facts_03_vllm`, of which each is a variation.
 import msgspec
 
 from graders.budget import Used
-from graders.judging import Facts
-from graders.stats import Outcome
 from tests.labs.facts_03_vllm import (
     ALONE,
     DISAGREEMENTS,
@@ -22,6 +20,7 @@ from tests.labs.facts_03_vllm import (
     paced,
     pair,
 )
+from tests.labs.shortfalls import Failure
 from tests.labs.shortfalls_03_vllm_replicas import REPLICAS
 from vllm_lab.counters_facts import Edges
 from vllm_lab.gpu import GpuSeen
@@ -30,7 +29,7 @@ from vllm_lab.objective_facts import Paced
 LATELY = msgspec.structs.replace(ALONE, limits=("it came late",))
 
 
-FAILURES: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
+FAILURES: dict[str, Failure] = {
     "a value that is not theirs": (
         "resources_within_budget",
         but("resources_within_budget", foreign=("engine.extraArgs",)),

@@ -5,11 +5,10 @@ Place: `shortfalls_03_vllm` has them among its own, in the same form. Limits: as
 
 import msgspec
 
-from graders.judging import Facts
-from graders.stats import Outcome
 from tests.labs.facts_03_vllm import LATE, LATE_WORDS, broken, but, load, loads, turns
+from tests.labs.shortfalls import Failure
 
-REPLICAS: dict[str, tuple[str, Facts, Outcome, str | None, str]] = {
+REPLICAS: dict[str, Failure] = {
     "pre-emptions": (
         "kv_cache",
         but("kv_cache", preemptions=30.0),

@@ -17,11 +17,8 @@ import ddp_lab.judges
 import vllm_lab.judges
 from graders.judging import Asked, Facts, Judges, load
 from graders.lab import Lab
-from graders.stats import Outcome
 from tests.labs import facts_02_ddp, facts_03_vllm, shortfalls_02_ddp, shortfalls_03_vllm
-
-Failure = tuple[str, Facts, Outcome, str | None, str]
-"""Check, facts, verdict, hint and what is told."""
+from tests.labs.shortfalls import Failure
 
 
 class Told(msgspec.Struct, frozen=True):
