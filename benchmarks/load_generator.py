@@ -1,6 +1,6 @@
 """Measures what the load generator costs: microseconds of processor time per streamed event, against a stub server.
 
-    python benchmarks/load_generator.py [--rounds 5] [--streams 64] [--seconds 5] [--tpot 0.004] [--workers 1]
+    python -m benchmarks.load_generator [--rounds 5] [--streams 64] [--seconds 5] [--tpot 0.004] [--workers 1]
 
 The client's processor time is its own, over the window, kernel time included; an event is one token chunk. The goal is
 at most 10 microseconds per event on one core, as the median of the rounds. Nearly all of it is the price of waking a

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ import yaml
 import gpulab
 from clusters import spec
 from clusters.api import ControlPlane
+from clusters.process import run
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("labs/*/README.md")])
@@ -97,6 +100,16 @@ def test_the_cluster_that_is_shown_is_one_and_shows_every_field(tmp_path: Path) 
 def test_benchmarks_are_named_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     assert [path.name for path in sorted(ROOT.glob("benchmarks/*.py")) if f"benchmarks/{path.name}" not in text] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(ROOT.glob("benchmarks/*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_starts_by_the_command_that_it_and_the_documents_show(path: Path) -> None:
+    documents = "\n".join(each.read_text() for each in DOCUMENTS)
+    shown = set(re.findall(rf"\bpython\s(?:benchmarks/{path.name}|-m benchmarks\.{path.stem}\b)", documents))
+    (command,) = {" ".join(each.split()) for each in shown}
+    assert f"\n    {command} " in path.read_text()
+    assert run([sys.executable, *command.split()[1:], "--help"], cwd=ROOT, seconds=PATIENCE).startswith("usage: ")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
