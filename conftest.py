@@ -166,6 +166,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the grader's plugin with what only this file knows."""
+    _refuse_workers(config)
     for name in foreign_settings(os.environ):
         del os.environ[name]
     display = config.stash[_DISPLAY] = Display(sys.stderr)
@@ -194,6 +195,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(plugin, "gpulab")
     config.add_cleanup(display.clear)
     config.add_cleanup(use.end)
+
+
+def _refuse_workers(config: pytest.Config) -> None:
+    """Raises where pytest-xdist would have several processes measure the checks of a lab, each a part of them."""
+    if not getattr(config.option, "numprocesses", None):
+        return
+    folder = config.invocation_params.dir
+    asked = [(folder / word.split("::")[0]).resolve() for word in config.args]
+    if any(each.is_relative_to(LABS) or LABS.is_relative_to(each) for each in asked):
+        raise pytest.UsageError(
+            "asked to grade in several processes (--numprocesses), but the checks of a lab are measured one after the "
+            "other, on one cluster; leave the flag out"
+        )
 
 
 def _terms(options: argparse.Namespace) -> Callable[[Lab], Terms]:

@@ -22,6 +22,7 @@ from clusters.embedded.gpu.devices import Device
 from clusters.process import descendants, run, start_time
 from clusters.progress import Display
 from clusters.wait import until
+from tests import turns
 from tests.graders.tiny_lab import Session
 from tests.patience import PATIENCE
 
@@ -43,6 +44,11 @@ nodes:
     gpus: {model: NVIDIA-L4, count: 2, source: simulated}
     taints: [{key: nvidia.com/gpu, value: present, effect: NoSchedule}]
 """
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has the workers of `make test` take turns."""
+    turns.register(config)
 
 
 def silent(_: str) -> None:

@@ -113,3 +113,15 @@ def test_pytest_says_the_same() -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert WRONG_TIERS.format(asked="4") in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", ["labs/03_vllm", "labs/03_vllm/test_vllm.py::test_streams", "."])
+def test_a_lab_is_not_graded_in_several_processes(asked: str) -> None:
+    words = [sys.executable, "-m", "pytest", asked, "-p", "no:cacheprovider", "--numprocesses=2"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        4,
+        "ERROR: asked to grade in several processes (--numprocesses), but the checks of a lab are measured one after "
+        "the other, on one cluster; leave the flag out\n\n",
+    )

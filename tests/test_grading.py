@@ -11,7 +11,7 @@ from tests.conftest import command_of, everything_in, living
 from tests.grading import Grading, graded
 from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.serving
+pytestmark = [pytest.mark.serving, pytest.mark.alone]
 
 ROOT = Path(__file__).resolve().parents[1]
 

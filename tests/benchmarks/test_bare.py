@@ -13,6 +13,8 @@ from graders.plan import Plan, Target
 from graders.process import Child
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.alone
+
 STREAMS = 4
 
 

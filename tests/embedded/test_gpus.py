@@ -20,7 +20,7 @@ from graders.record import Record
 from tests.conftest import Kubectl, Launcher
 from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 SPEC = """
 nodes:

@@ -16,7 +16,7 @@ from clusters.wait import until
 from tests.conftest import Kubectl, Launcher
 from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 
 # Takes twice the limit at once, and tells each 10 ms that it is still there.
 OVERSHOOT = """

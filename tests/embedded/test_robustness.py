@@ -16,7 +16,7 @@ from clusters.wait import until
 from tests.conftest import Kubectl, Launcher, processes_with, silent
 from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.alone]
 ONE_NODE = ClusterSpec(nodes=(NodeSpec("only"),))
 ROOT = Path(__file__).parents[2]
 

@@ -15,6 +15,8 @@ from tests.graders.liars import SERVERS
 from tests.graders.lying_answers import ANSWERS
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.alone
+
 HONEST = ("honest", "prefix_cache", "says_it_simulates")
 TIMES = 3
 """So often is each of the honest examined; `benchmarks/honest.py` does it 200 times beside busy processes."""

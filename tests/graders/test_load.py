@@ -28,6 +28,8 @@ from graders.streaming import Asked
 from tests.conftest import command_of, processes_with
 from tests.patience import PATIENCE
 
+pytestmark = pytest.mark.alone
+
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
 MOST = max(0.001, 0.02 * TTFT)  # seconds that a run may be wrong by: 1 ms or 2 %
 STILL = 0.3  # seconds that a server stands still

@@ -15,6 +15,8 @@ from graders.samples import Run, Sample
 from tests.graders import truth
 from tests.graders.truth import ERROR_AFTER, SHAPES, Comparison, Figure, Log
 
+pytestmark = pytest.mark.alone
+
 TTFT, TPOT, TOKENS = 0.02, 0.005, 32
 ONE_STREAM = closed(1)
 OPEN_TTFT = 0.1
