@@ -25,6 +25,7 @@ from commands.places import RESULTS
 from commands.repeat import graded, repeat
 from graders import stats
 from graders.beside import BUSY_SHARE
+from graders.errors import GraderError
 from graders.process import ROOT, Child
 from graders.rubric import Verdict, read_verdict
 from graders.variance import GIB, kind_of
@@ -170,7 +171,10 @@ def main() -> int:
     parser.add_argument("--add", type=Path, nargs="+", metavar="VERDICT", help="verdict.json files to keep instead")
     options = parser.parse_args()
     if options.add:
-        add(Grading.of(read_verdict(path), busy=options.busy, others=busiest(path.parent)) for path in options.add)
+        try:
+            add(Grading.of(read_verdict(path), busy=options.busy, others=busiest(path.parent)) for path in options.add)
+        except GraderError as error:
+            parser.error(str(error))
         print(summary(read(), options.lab))
         return 0
     results = RESULTS / "references" / (f"busy-{options.busy:g}" if options.busy else "alone")

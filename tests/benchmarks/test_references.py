@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.references import GRADINGS, Grading, add, busiest, read, summary
+from benchmarks.references import GRADINGS, Grading, add, busiest, main, read, summary
 from graders.machine import Machine
 from graders.rubric import CheckResult, Verdict
 from tests.graders.verdicts import NOON, result, verdict_on
@@ -84,3 +84,18 @@ def test_docs_say_what_is_kept() -> None:
     text = " ".join((GRADINGS.parents[1] / "docs" / "instructors.md").read_text().split())
     missing = [said for lab in sorted({each.lab for each in kept}) if (said := summary(kept, lab)) not in text]
     assert missing == []
+
+
+def test_a_verdict_that_cannot_be_read_is_wrong_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, before = tmp_path / "verdict.json", GRADINGS.read_bytes()
+    monkeypatch.setattr("sys.argv", ["references.py", "--add", str(missing)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"references.py: error: {missing} is not a verdict that can be read: [Errno 2] No such file or directory: "
+        f"'{missing}'; grade the submission again"
+    )
+    assert GRADINGS.read_bytes() == before
