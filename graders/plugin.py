@@ -274,7 +274,7 @@ class Plugin:
             terminalreporter.section("scorecard")
             terminalreporter.write(render_scorecard(run.verdict, place, color=terminalreporter.hasmarkup))
         for said in self._unexported:
-            terminalreporter.write_line(f"not exported: {said}", red=True)
+            terminalreporter.write_line(printed(f"not exported: {said}"), red=True)
 
     def _export(self, runs: list[LabRun]) -> None:
         for name, path in self._exports:
