@@ -3,6 +3,7 @@
 Limits: nothing here runs at GitHub or Gradescope, and no image is built; docs/instructors.md says what was tried.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 import gpulab
+from graders.variants import LONGEST_ID, checked_id
 from tests.exports.consumers import of_gradescope
 from tests.patience import PATIENCE
 
@@ -289,6 +291,23 @@ def test_nor_does_an_autograder_that_lacks_its_parts(autograder: Autograder) -> 
     (autograder.place / "source/lab").unlink()
     assert autograder.run() is None
     assert autograder.said == no_score("the zip has no file that names the lab")
+
+
+def test_a_group_too_large_to_be_named_whole_has_an_id_of_its_own(autograder: Autograder) -> None:
+    autograder.with_gpulab("exit 0")
+
+    def named(members: int) -> str:
+        users = [{"email": f"student{number:02}@school.edu"} for number in range(members)]
+        (autograder.place / "submission_metadata.json").write_text(json.dumps(METADATA | {"users": users}))
+        autograder.run()
+        *_, student = [word for word in autograder.words() if word.startswith("--student=")]
+        return student.removeprefix("--student=")
+
+    addresses = "+".join(f"student{number:02}@school.edu" for number in range(12))
+    digest = hashlib.sha256(addresses.encode()).hexdigest()[:32]
+    assert named(12) == checked_id(named(12)) == f"{addresses[: LONGEST_ID - 33]}-{digest}"
+    assert len(named(9)) < LONGEST_ID == len(named(12)) == len(named(13))
+    assert len({named(9), named(12), named(13)}) == 3
 
 
 def test_metadata_of_another_shape_is_graded_as_nobodys(autograder: Autograder) -> None:
