@@ -81,16 +81,35 @@ def counted(verdicts: Iterable[Verdict], student: str) -> list[datetime]:
 def number_of_attempt(rules: Attempts, earlier: Sequence[datetime], at: datetime, student: str, lab: str) -> int:
     """Which attempt one at that time would be, among those that count then; from 1.
 
+    Args:
+        rules: how many there may be.
+        earlier: when those that were graded were submitted, some of them perhaps after this one.
+        at: when this one was submitted.
+        student: whose they are.
+        lab: at what.
+
     Raises:
         NoAttemptLeft: there is none left.
     """
-    window = None if rules.hours is None else timedelta(hours=rules.hours)
-    inside = [each for each in earlier if window is None or each > at - window]
-    if len(inside) < rules.most:
-        return len(inside) + 1
-    within = "" if rules.hours is None else f" within {rules.hours:g} hours"
-    after = "no further one is graded"
-    if window:
-        free = inside[-rules.most] + window
-        after = f"the next one is graded from {free.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC on"
-    raise NoAttemptLeft(f"{student!r} has had {len(inside)} of {rules.most} attempts at {lab}{within}; {after}")
+    if rules.hours is None:
+        if len(earlier) < rules.most:
+            return len(earlier) + 1
+        raise NoAttemptLeft(
+            f"{student!r} has had {len(earlier)} of {rules.most} attempts at {lab}; no further one is graded"
+        )
+    window = timedelta(hours=rules.hours)
+    counts = _most_within(window, earlier, at)
+    if counts < rules.most:
+        return sum(at - window < each <= at for each in earlier) + 1
+    later = [each + window for each in sorted(earlier) if each + window > at]
+    free = next(each for each in later if _most_within(window, earlier, each) < rules.most)
+    raise NoAttemptLeft(
+        f"{student!r} has had {counts} of {rules.most} attempts at {lab} within {rules.hours:g} hours; the next one is "
+        f"graded from {free.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC on"
+    )
+
+
+def _most_within(window: timedelta, earlier: Sequence[datetime], at: datetime) -> int:
+    """The most of them in any window that this time falls in; a window's begin is outside of it, its end inside."""
+    ends = [at, *(each for each in earlier if at < each < at + window)]
+    return max(sum(end - window < each <= end for each in earlier) for end in ends)

@@ -13,9 +13,10 @@ import msgspec
 
 from graders import variants
 from graders.attempts import WrongRules, counted, number_of_attempt, read_rules
+from graders.errors import HarnessError
 from graders.lab import Lab, known_labs
 from graders.lateness import Lateness, lateness
-from graders.rubric import read_verdicts
+from graders.rubric import Verdict, read_verdicts
 from graders.variants import Variant, WrongVariant
 
 
@@ -55,10 +56,19 @@ def terms_of(lab: Lab, options: argparse.Namespace, secret: bytes | None, *, now
         return msgspec.structs.replace(terms, late=late)
     if terms.student is None:
         raise WrongRules(f"{options.attempts} limits attempts, which are a student's; say whose this is: --student ID")
-    kept = [verdict for _, verdict in read_verdicts(results / lab.name)]
-    earlier = counted(kept, terms.student)
+    earlier = counted(_kept(results / lab.name, terms.student), terms.student)
     number = number_of_attempt(rules.attempts, earlier, at, terms.student, lab.name)
     return msgspec.structs.replace(terms, late=late, attempt=number)
+
+
+def _kept(results: Path, student: str) -> list[Verdict]:
+    try:
+        return [verdict for _, verdict in read_verdicts(results)]
+    except HarnessError as error:
+        raise WrongRules(
+            f"{student!r} may have had all attempts, which are counted from the verdicts in {results}: {error}, or "
+            "take its folder away if it shall not count"
+        ) from error
 
 
 def _numbers(lab: Lab, options: argparse.Namespace, secret: bytes | None) -> Terms:

@@ -83,6 +83,18 @@ def test_attempts_come_back_when_the_window_has_passed() -> None:
     assert number_of_attempt(rules, earlier, NOON + timedelta(hours=26), "alice", "03_vllm") == 1
 
 
+def test_an_attempt_graded_after_later_ones_is_counted_with_those_around_it() -> None:
+    later = [NOON + timedelta(hours=hour) for hour in (20, 22, 50)]
+    assert number_of_attempt(Attempts(most=3, hours=24), later, NOON, "alice", "03_vllm") == 1
+    assert number_of_attempt(Attempts(most=1, hours=24), later[2:], NOON, "alice", "03_vllm") == 1
+    with pytest.raises(NoAttemptLeft) as caught:
+        number_of_attempt(Attempts(most=2, hours=24), later, NOON, "alice", "03_vllm")
+    assert str(caught.value) == (
+        "'alice' has had 2 of 2 attempts at 03_vllm within 24 hours; the next one is graded from 2026-09-03 08:00:00 "
+        "UTC on"
+    )
+
+
 def test_rules_are_the_labs_own_or_else_the_courses(tmp_path: Path) -> None:
     file = tmp_path / "course.toml"
     file.write_text(RULES)

@@ -144,3 +144,15 @@ def test_who_has_had_all_attempts_is_not_graded(course: Path) -> None:
     with pytest.raises(NoAttemptLeft) as caught:
         asked(PLAIN, options("--student=alice", f"--attempts={course}/course.toml"), None, course)
     assert str(caught.value) == "'alice' has had 1 of 1 attempts at 01_tiny; no further one is graded"
+
+
+def test_attempts_are_not_counted_past_a_verdict_that_cannot_be_read(course: Path) -> None:
+    broken = course / "01_tiny/run/verdict.json"
+    broken.write_text("")
+    with pytest.raises(WrongRules) as caught:
+        asked(PLAIN, options("--student=bob", f"--attempts={course}/course.toml"), None, course)
+    assert str(caught.value) == (
+        f"'bob' may have had all attempts, which are counted from the verdicts in {course}/01_tiny: {broken} is not a "
+        "verdict that can be read: Input data was truncated; grade the submission again, or take its folder away if it "
+        "shall not count"
+    )
