@@ -18,7 +18,7 @@ lab: .venv/ready machine  ## grade your work on LAB (work/LAB, else its starter)
 	$(BIN)/gpulab grade $(LAB)
 
 test: .venv/ready machine lint  ## every test that this machine can run
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 quick: .venv/ready  ## the tests that need no cluster and no patience
 	$(BIN)/pytest -m "not cluster and not serving and not slow and not walk"

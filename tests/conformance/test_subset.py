@@ -10,7 +10,7 @@ from clusters.api import MachineError
 from clusters.progress import Display
 from tests.conformance import run, suite
 
-pytestmark = [pytest.mark.cluster, pytest.mark.conformance, pytest.mark.alone]
+pytestmark = [pytest.mark.cluster, pytest.mark.conformance]
 GROUPS = [
     "api-machinery",
     "apps",

@@ -20,7 +20,7 @@ from graders.record import Record
 from tests.conftest import Kubectl, Launcher
 from tests.patience import PATIENCE
 
-pytestmark = [pytest.mark.cluster, pytest.mark.alone]
+pytestmark = pytest.mark.cluster
 
 SPEC = """
 nodes:
@@ -150,6 +150,7 @@ def scrape(kubectl: Kubectl, node: str) -> str:
     return f"import urllib.request as u; print(u.urlopen('http://{address}:9400/metrics', timeout=10).read().decode())"
 
 
+@pytest.mark.alone
 def test_telemetry_follows_the_work_of_who_holds_a_device(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=pod("works", "whole", "nvidia.com/gpu", command="while :; do :; done"))
     kubectl("apply", "-f", "-", stdin=pod("rests", "whole", "nvidia.com/gpu"))

@@ -16,7 +16,7 @@ from clusters.wait import until
 from tests.conftest import Kubectl, Launcher
 from tests.patience import PATIENCE
 
-pytestmark = [pytest.mark.cluster, pytest.mark.alone]
+pytestmark = pytest.mark.cluster
 
 # Takes twice the limit at once, and tells each 10 ms that it is still there.
 OVERSHOOT = """
@@ -88,6 +88,7 @@ def _pod(name: str, spec: dict[str, object]) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
+@pytest.mark.alone
 def test_too_much_memory_ends_in_an_oomkilled_soon(limited: EmbeddedCluster, kubectl: Kubectl) -> None:
     run(kubectl, "greedy", ["python3", "-c", OVERSHOOT], memory="64Mi")
     ended = kubectl.phase("greedy", "Failed")["status"]["containerStatuses"][0]["state"]["terminated"]
@@ -97,6 +98,7 @@ def test_too_much_memory_ends_in_an_oomkilled_soon(limited: EmbeddedCluster, kub
     assert said.count("over") <= (0 if by_cgroup(limited) else 30)
 
 
+@pytest.mark.alone
 def test_a_fork_bomb_stops_at_its_pods_bound(limited: EmbeddedCluster, kubectl: Kubectl) -> None:
     run(kubectl, "bomb", ["python3", "-c", FORKS])
     pod = kubectl.wait_for(
@@ -174,6 +176,7 @@ def test_too_much_storage_is_evicted(
     assert status["message"] == why
 
 
+@pytest.mark.alone
 def test_figures_of_a_busy_container_are_served_and_its_quota_shows(limited: EmbeddedCluster, kubectl: Kubectl) -> None:
     kubectl.phase("busy", "Running")
 
