@@ -20,7 +20,7 @@ from tests.patience import PATIENCE
 WORK = """
 python3 -c "
 import time
-while time.process_time() < 0.3: pass
+while time.process_time() < 0.35: pass
 "
 python3 -c "
 kept = bytearray(60 << 20)
@@ -60,7 +60,7 @@ def container(init: int | None, *, quota: int = 0) -> Any:
 def test_time_and_memory_of_all_processes_count_also_of_those_that_ended(init: int) -> None:
     first = processes.usage(container(init))
     assert first is not None
-    assert first.cpu_seconds >= 0.3
+    assert first.cpu_seconds >= 0.3  # of 0.35, as the kernel cuts user and system time to hundredths each
     later = until(
         lambda: processes.usage(container(init)),
         lambda found: found is not None and found.cpu_seconds > first.cpu_seconds and found.memory_bytes > 60 << 20,
