@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -52,8 +53,8 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         lab: which.
         kind: what gradings have to share to be put together (`graders.variance.kind_of`), with the digest of lab.toml
-            in the place of that of all the lab's files, and the release's version: code may change while the figure
-            grows, what is asked may not.
+            in the place of that of all the lab's files, the release's version, and no machine: code and machine may
+            change while the figure grows, what is asked may not.
         machine: processor, cores, memory.
         busy: the share of a core that another process used meanwhile.
         others: cores that other programs kept busy, and a hypervisor took, during the check that suffered most from it;
@@ -83,9 +84,10 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"the grading of {verdict.lab} that began at {verdict.started} has not ended")
         machine, release = verdict.machine, verdict.grader_version.partition("+")[0]
         asked = hashlib.sha256((ROOT / "labs" / verdict.lab / "lab.toml").read_bytes()).hexdigest()
+        anywhere = msgspec.structs.replace(machine, cpu_model=None, cores=None, memory_bytes=None)
         return cls(
             lab=verdict.lab,
-            kind=kind_of(msgspec.structs.replace(verdict, lab_digest=asked, grader_version=release)),
+            kind=kind_of(msgspec.structs.replace(verdict, lab_digest=asked, grader_version=release, machine=anywhere)),
             machine=f"{machine.cores} cores of {machine.cpu_model}, {(machine.memory_bytes or 0) / GIB:.0f} GiB",
             busy=busy,
             others=others,
@@ -137,7 +139,7 @@ def add(new: Iterable[Grading], path: Path = GRADINGS) -> None:
 
 
 def summary(gradings: Sequence[Grading], lab: str) -> str:
-    """A sentence on a lab's gradings of the newest kind: how many, how many failed a check, and what that bounds."""
+    """A sentence on a lab's gradings of the newest kind: how many and where, how many failed, and what that bounds."""
     mine = [each for each in gradings if each.lab == lab]
     if not mine:
         return f"{lab}: no grading is kept"
@@ -147,9 +149,10 @@ def summary(gradings: Sequence[Grading], lab: str) -> str:
     disturbed = sum((each.others or 0) > BUSY_CORES for each in undecided)
     meanwhile = f", {disturbed} of them while others used more than {BUSY_CORES:g} cores" if undecided else ""
     seconds = [each.seconds for each in mine]
+    machines = "; ".join(f"{count} on {name}" for name, count in Counter(each.machine for each in mine).items())
     most = 100 * stats.share_interval(failed, len(mine))[1]
     return (
-        f"{lab}: {len(mine)} gradings on {mine[-1].machine}, {beside} of them beside a process that wanted a core some "
+        f"{lab}: {len(mine)} gradings ({machines}), {beside} of them beside a process that wanted a core some "
         f"of the time; in {failed} a check failed, which bounds the rate of false failures at {most:.1f} % with 95 % "
         f"confidence; {len(undecided)} were undecided in a check{meanwhile}; {min(seconds):.0f} to "
         f"{max(seconds):.0f} s each"

@@ -69,14 +69,22 @@ def test_the_sentence_counts_gradings_of_the_newest_kind() -> None:
     used = zip(RUNS, (0.0, 0.5, 0.5), (None, 0.7, 0.6), strict=True)
     kept = [other, *(Grading.of(each, busy=busy, others=others) for each, busy, others in used)]
     assert summary(kept[:3], "03_vllm") == (
-        "03_vllm: 2 gradings on 2 cores of cpu, 8 GiB, 1 of them beside a process that wanted a core some of the time; "
-        "in 0 a check failed, which bounds the rate of false failures at 84.2 % with 95 % confidence; 1 were undecided "
-        "in a check, 1 of them while others used more than 0.25 cores; 241 to 242 s each"
+        "03_vllm: 2 gradings (2 on 2 cores of cpu, 8 GiB), 1 of them beside a process that wanted a core some of the "
+        "time; in 0 a check failed, which bounds the rate of false failures at 84.2 % with 95 % confidence; 1 were "
+        "undecided in a check, 1 of them while others used more than 0.25 cores; 241 to 242 s each"
     )
     quiet = [*kept[:2], msgspec.structs.replace(kept[2], others=0.2)]
     assert "1 were undecided in a check, 0 of them while others" in summary(quiet, "03_vllm")
     assert "3 gradings" in summary(kept, "03_vllm")
     assert "in 1 a check failed" in summary(kept, "03_vllm")
+
+
+def test_the_sentence_counts_all_machines_and_names_them() -> None:
+    faster = msgspec.structs.replace(MACHINE, cpu_model="faster cpu", memory_bytes=16 * 2**30)
+    kept = [Grading.of(each, busy=0) for each in (RUNS[0], RUNS[1], msgspec.structs.replace(RUNS[2], machine=faster))]
+    said = summary(kept, "03_vllm")
+    assert said.startswith("03_vllm: 3 gradings (2 on 2 cores of cpu, 8 GiB; 1 on 2 cores of faster cpu, 16 GiB), 0 of")
+    assert "in 1 a check failed" in said
 
 
 def test_docs_say_what_is_kept() -> None:
