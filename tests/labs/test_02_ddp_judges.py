@@ -7,7 +7,7 @@ import pytest
 
 from ddp_lab import judges
 from ddp_lab.gpu_facts import GpuTraining, flops_per_sample
-from ddp_lab.proof_facts import OneRun, Replica
+from ddp_lab.proof_facts import OneRun, Replica, unreported
 from ddp_lab.runs import endurance
 from graders.gpu_scrape import Activity
 from graders.judging import Facts
@@ -29,6 +29,20 @@ TRAINED = GpuTraining(
 def judged(check: str, facts: Facts) -> Finding:
     """By the numbers of lab.toml at L1."""
     return JUDGES[check].judge(msgspec.json.encode(facts), LAB.thresholds["L1"].__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        (0, "the Job is complete, and none of 30 steps was reported"),
+        (29, "the Job is complete, and the last step that was reported is the 29. of 30"),
+    ],
+)
+def test_a_job_that_is_complete_without_its_steps_has_failed(done: int, said: str) -> None:
+    found = judged("run_completes", unreported(done, 30, ("pods/events.jsonl",)))
+
+    assert (found.verdict, found.observed, found.hint) == ("failed", said, "silent")
+    assert found.evidence == ("pods/events.jsonl",)
 
 
 @pytest.mark.parametrize(

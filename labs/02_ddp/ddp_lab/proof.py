@@ -13,7 +13,18 @@ from clusters.api import Progress, within
 from ddp_lab import replay
 from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Event, Story
-from ddp_lab.proof_facts import Completed, EpochRead, Mathematics, Member, OneRun, Replica, Replicas, SamplesRead, Step
+from ddp_lab.proof_facts import (
+    Completed,
+    EpochRead,
+    Mathematics,
+    Member,
+    OneRun,
+    Replica,
+    Replicas,
+    SamplesRead,
+    Step,
+    unreported,
+)
 from ddp_lab.runs import JobSpec, RunSpec, proof
 from ddp_lab.truth import Truth
 from graders.check import Check
@@ -46,8 +57,7 @@ class Proof:
             done = max((event.step for event in self.story.of("report")), default=-1) + 1
             if done >= steps:
                 return Completed(seconds=self.seconds, steps=steps, evidence=self._evidence)
-            said = f"the Job is complete, and the last step that was reported is the {done}. of {steps}{self.words}"
-            return Completed(seconds=None, steps=steps, problem=said, kind="silent", evidence=self._evidence)
+            return unreported(done, steps, self._evidence)
         what = self._bench.describe(self.name, self.story)
         ended = self.job.ended == "Failed"
         how = f"the Job failed: {self.job.why}" if ended else f"nothing came of it within {self.seconds:.0f} s"

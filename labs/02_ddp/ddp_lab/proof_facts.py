@@ -26,6 +26,13 @@ class Completed(Facts, frozen=True, kw_only=True):
     kind: Literal["ending", "stuck", "silent"] | None = None
 
 
+def unreported(done: int, steps: int, evidence: tuple[str, ...]) -> Completed:
+    """A Job that is complete, though only `done` of its `steps` were reported."""
+    last, none = f"the last step that was reported is the {done}. of {steps}", f"none of {steps} steps was reported"
+    said = f"the Job is complete, and {last if done else none}"
+    return Completed(seconds=None, steps=steps, problem=said, kind="silent", evidence=evidence)
+
+
 def judge_completed(facts: Completed, threshold: Thresholds) -> Finding:
     """Whether its Job completed and its pods reported the steps that they were to make."""
     within = threshold("run_seconds")
