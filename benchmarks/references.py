@@ -176,7 +176,7 @@ def main() -> int:
     if options.add:
         try:
             add(Grading.of(read_verdict(path), busy=options.busy, others=busiest(path.parent)) for path in options.add)
-        except GraderError as error:
+        except (GraderError, ValueError) as error:
             parser.error(str(error))
         print(summary(read(), options.lab))
         return 0

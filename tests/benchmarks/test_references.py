@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.references import GRADINGS, Grading, add, busiest, main, read, summary
 from graders.machine import Machine
-from graders.rubric import CheckResult, Verdict
+from graders.rubric import CheckResult, Verdict, write_verdict
 from tests.graders.verdicts import NOON, result, verdict_on
 
 MACHINE = Machine("cpu", 2, 8 * 2**30, "6.1", "3.11.9", {})
@@ -105,5 +105,20 @@ def test_a_verdict_that_cannot_be_read_is_wrong_use(
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"references.py: error: {missing} is not a verdict that can be read: [Errno 2] No such file or directory: "
         f"'{missing}'; grade the submission again"
+    )
+    assert GRADINGS.read_bytes() == before
+
+
+def test_a_verdict_without_an_end_is_wrong_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, before = tmp_path / "verdict.json", GRADINGS.read_bytes()
+    write_verdict(msgspec.structs.replace(RUNS[0], ended=None), path)
+    monkeypatch.setattr("sys.argv", ["references.py", "--add", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"references.py: error: the grading of 03_vllm that began at {RUNS[0].started} has not ended"
     )
     assert GRADINGS.read_bytes() == before
