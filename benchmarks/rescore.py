@@ -22,6 +22,7 @@ from pathlib import Path
 from commands.places import LABS, ROOT
 from graders.record import MANIFEST
 from graders.rescore import READ, read_run
+from graders.stored import runs_among
 
 MOST_SECONDS = 60.0
 MOST_GROWTH = 8 * 1024
@@ -85,15 +86,16 @@ def main() -> int:
     parser.add_argument("run", nargs="+", type=Path, help="stored runs of 03_vllm, as in results/03_vllm/")
     parser.add_argument("--runs", type=int, default=1000)
     options = parser.parse_args()
-    sizes = [f"{(run / READ[0]).stat().st_size / 1e3:.0f}" for run in options.run if read_run(run)]
-    beside = options.run[0].resolve().parent  # where the evidence can be linked
+    runs = runs_among(options.run)
+    sizes = [f"{(run / READ[0]).stat().st_size / 1e3:.0f}" for run in runs if read_run(run)]
+    beside = runs[0].resolve().parent  # where the evidence can be linked
     with tempfile.TemporaryDirectory(prefix="rescore-", dir=beside) as name:
         few, many, lab = Path(name) / "few", Path(name) / "many", harder(Path(name))
-        multiply(options.run, options.runs // 10, few)
-        multiply(options.run, options.runs, many)
+        multiply(runs, options.runs // 10, few)
+        multiply(runs, options.runs, many)
         _, _, little, _ = measure(few, lab)
         seconds, busy, peak, last = measure(many, lab)
-    print(f"{last}; multiplied from {len(options.run)} with {', '.join(sizes)} KB of facts")
+    print(f"{last}; multiplied from {len(runs)} with {', '.join(sizes)} KB of facts")
     print(f"{seconds:.1f} s on one core [{MOST_SECONDS:.0f}], of which it computed for {busy:.1f}")
     print(
         f"peak memory {peak / 1024:.0f} MiB, with a tenth of the runs {little / 1024:.0f} "

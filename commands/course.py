@@ -30,10 +30,10 @@ def add(commands: Commands) -> None:
 def run_variance(options: argparse.Namespace) -> int:
     """Reports on stored runs."""
     from graders.rubric import read_verdict
+    from graders.stored import runs_among
     from graders.variance import render, variance_of
 
-    given = options.runs or [path.parent for path in RESULTS.glob("*/*/verdict.json")]
-    folders = [folder for folder in given if not folder.is_file()]  # a pattern finds reports of --repeat, too
+    folders = runs_among(options.runs) or [path.parent for path in RESULTS.glob("*/*/verdict.json")]
     print(render(variance_of([(folder.name, read_verdict(folder / "verdict.json")) for folder in folders])), end="")
     return 0
 

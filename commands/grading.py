@@ -137,9 +137,10 @@ def run_export(options: argparse.Namespace) -> int:
     """Writes stored runs in another format."""
     from graders.exports import formats
     from graders.rubric import read_verdict
+    from graders.stored import runs_among
 
     stored = sorted((path.parent for path in RESULTS.glob("*/*/verdict.json")), key=lambda folder: folder.name)
-    folders = options.runs or stored[-1:]
+    folders = runs_among(options.runs) or stored[-1:]
     runs = [(folder.name, read_verdict(folder / "verdict.json")) for folder in folders]
     if options.out:
         formats.write(options.format, options.out, runs)

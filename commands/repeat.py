@@ -22,6 +22,7 @@ from graders.errors import GraderError
 from graders.gates.gradings import foretold
 from graders.record import pretty, write_whole
 from graders.rubric import Verdict, read_verdict, read_verdicts
+from graders.stored import VARIANCE
 from graders.told import printed
 from graders.variance import Runs, Variance, render, variance_of
 
@@ -137,7 +138,7 @@ def report(runs: Runs, folder: Path, say: Callable[[str], None] = print) -> Vari
     found = variance_of(runs)
     text = render(found)
     say(text.rstrip("\n"))
-    place = folder / f"variance-{found.key}"
+    place = folder / f"{VARIANCE}{found.key}"
     write_whole(place.with_suffix(".json"), pretty(found) + b"\n")
     write_whole(place.with_suffix(".txt"), text.encode())
     say(f"\nkept as {place}.json and .txt")

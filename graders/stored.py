@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -26,6 +26,8 @@ from graders.packed import MOST_FILE_BYTES, SUFFIX, Packed, RunUnreadable, is_pl
 from graders.record import FORMAT, MANIFEST, SIGNATURE
 
 MARKS = (MANIFEST, "run.jsonl", "verdict.json")
+VARIANCE = "variance-"
+"""How the names of the reports of `--repeat` begin, which are kept beside the runs."""
 """A folder that holds one of these is a run's."""
 
 
@@ -233,14 +235,26 @@ def unpacked(name: str, stored: bytes) -> bytes:
     return content
 
 
-def find(places: Iterable[Path]) -> list[Path]:
+def runs_among(places: Sequence[Path]) -> list[Path]:
+    """These places without the reports of `--repeat`, which a shell finds by results/LAB/* as well.
+
+    Raises:
+        RunUnreadable: there is nothing but such reports.
+    """
+    left = [place for place in places if not (place.name.startswith(VARIANCE) and place.is_file())]
+    if places and not left:
+        raise RunUnreadable(f"{places[0]} reports on runs, and is none; name a run's folder")
+    return left
+
+
+def find(places: Sequence[Path]) -> list[Path]:
     """The runs in these places, each a run's folder, a packed run, or a folder that holds some, however deep.
 
     Raises:
         RunUnreadable: a place is not there, or holds no run.
     """
     found: list[Path] = []
-    for place in places:
+    for place in runs_among(places):
         here = list(_runs_below(place)) if place.is_dir() else [place] if place.exists() else []
         if not here:
             why = "holds no run" if place.is_dir() else "is not there"

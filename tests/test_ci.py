@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_the_workflow_pins_actions_uses_no_secret_and_puts_no_foreign_text_into_
     assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
     used = [step["uses"] for step in steps() if "uses" in step]
     assert used
-    assert [each for each in used if not re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", each)] == []
+    assert [each for each in used if not re.fullmatch(r"actions/[a-z-]+(/[a-z]+)?@v\d+\.\d+\.\d+", each)] == []
     assert [step["name"] for step in steps() if "${{" in step.get("run", "")] == []
     assert all(step["with"]["persist-credentials"] is False for step in steps() if "checkout" in step.get("uses", ""))
 
@@ -84,6 +85,17 @@ def test_the_workflow_publishes_and_keeps_what_it_graded_whether_all_passed_or_n
     kept = by_name["Keep the verdict and its evidence"]
     assert kept["with"]["path"].split() == ["results", "report"]
     assert kept["if"] == by_name["Publish"]["if"] == "${{ !cancelled() }}"
+
+
+def test_the_workflow_keeps_what_it_built_before_a_grade_can_end_the_job() -> None:
+    names = [step["name"] for step in steps()]
+    save = names.index("Keep programs and images for later runs")
+    assert (names[save - 1], names[save + 1]) == ("Prepare", "Grade")
+    by_name = {step["name"]: step for step in steps()}
+    fetched = by_name["Fetch programs and images of earlier runs"]
+    assert fetched["with"]["path"] == by_name[names[save]]["with"]["path"]
+    assert by_name[names[save]]["with"]["key"] == f"${{{{ steps.{fetched['id']}.outputs.cache-primary-key }}}}"
+    assert "concurrency" not in yaml.safe_load(WORKFLOW.read_text())  # a newer push would cancel one that waits
 
 
 def graded_by_the_workflow(place: Path, grade: str) -> tuple[int, list[str]]:
@@ -141,6 +153,62 @@ def test_the_image_is_made_of_what_is_there() -> None:
     assert packages
     for script in (text, SCRIPTS[0].read_text(), WORKFLOW.read_text()):
         assert all(package in script for package in packages[1].split())
+
+
+@pytest.mark.parametrize(("graded", "ended"), [(0, 0), (1, 0), (2, 2), (3, 3)])
+def test_classroom_50_takes_less_than_full_marks_for_a_grading(tmp_path: Path, graded: int, ended: int) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/formats.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "gpulab").write_text(f"#!/bin/sh\necho $@\nexit {graded}\n")
+    (tmp_path / "gpulab").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-c", block], env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == ended
+    gpulab.parser().parse_args(done.stdout.split())
+
+
+def set_up_gradescope(place: Path, pythons: dict[str, str]) -> tuple[int, str, str]:
+    """Status, what make was told, and the errors of setup.sh, run by no root, where these are all the Pythons."""
+    tools = place / "tools"
+    tools.mkdir()
+    (place / "source/gpulab/.venv/bin").mkdir(parents=True)
+    (place / "source/lab").write_text("03_vllm\n")
+    programs = {"id": "echo 1000", "make": 'echo "$@"', **pythons}
+    for program, does in {**programs, "../source/gpulab/.venv/bin/gpulab": 'echo "gpulab $@"'}.items():
+        (tools / program).write_text(f"#!/bin/sh\n{does}\n")
+        (tools / program).chmod(0o755)
+    (tools / "cat").symlink_to(str(shutil.which("cat")))
+    done = subprocess.run(
+        [str(shutil.which("bash")), SCRIPTS[0]],
+        env={"PATH": str(tools), "AUTOGRADER": str(place)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_gradescopes_setup_takes_a_python_that_is_new_enough(tmp_path: Path) -> None:
+    old = '[ "$1" = --version ] && echo Python 3.10.12; exit 1'
+    for name, pythons, chosen in (
+        ("first", {"python3": "exit 0"}, "python3"),
+        ("beside", {"python3": old, "python3.11": "exit 0"}, "python3.11"),
+    ):
+        (tmp_path / name).mkdir()
+        place = tmp_path / name
+        assert set_up_gradescope(place, pythons) == (
+            0,
+            f"-C {place}/source/gpulab PYTHON={chosen} .venv/ready\ngpulab prepare --lab 03_vllm\n",
+            "",
+        )
+    (tmp_path / "none").mkdir()
+    assert set_up_gradescope(tmp_path / "none", {"python3": old.replace("exit 1", "exit $?")}) == (
+        1,
+        "",
+        "setup.sh needs Python 3.11 or later with venv, and found Python 3.10.12.\n"
+        "Choose a newer base image in Gradescope, or install one above.\n",
+    )
 
 
 class Autograder:

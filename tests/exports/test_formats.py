@@ -301,5 +301,11 @@ def test_gpulab_exports_stored_runs(mixed: Verdict, tmp_path: Path, capsys: pyte
     out = tmp_path / "deep/report.md"
     assert gpulab.main(["export", "markdown", str(run), "--out", str(out)]) == 0
     assert out.read_text() == markdown(mixed)
+    report = tmp_path / "variance-0123456789abcdef.json"  # results/LAB/* is this as well, after --repeat
+    report.write_text("{}")
+    assert gpulab.main(["export", "gradebook", str(run), str(report)]) == 0
+    assert capsys.readouterr().out == gradebook([(run.name, mixed)])
+    assert gpulab.main(["export", "gradebook", str(report)]) == 2
+    assert capsys.readouterr().err == f"gpulab: {report} reports on runs, and is none; name a run's folder\n"
     assert gpulab.main(["export", "lti", str(run)]) != 0
     assert "there is no format 'lti'" in capsys.readouterr().err
