@@ -213,6 +213,14 @@ FAILURES: dict[str, Failure] = {
         "a step read 2 of its 1024 samples; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its part: "
         "an efficiency of 83%",
     ),
+    "the same samples in each step": (
+        "scaling",
+        but("scaling", samples=8192, unread=7168),
+        "failed",
+        "work",
+        "an epoch read 1024 of its 8192 samples; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its "
+        "part: an efficiency of 83%",
+    ),
     "at work while others are timed": (
         "scaling",
         but("scaling", turns=turns(idle=0.9)),

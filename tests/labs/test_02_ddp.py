@@ -193,6 +193,14 @@ def test_whole_epochs_are_told_from_the_one_that_is_under_way() -> None:
     assert found[0].order != found[1].order
 
 
+def test_an_epoch_whose_batches_are_turned_round_has_the_order_of_the_one_before() -> None:
+    job = msgspec.structs.replace(proof(random.Random(1)).job, samples=4, batch=2)
+
+    found = epochs_read(job, [(0, 1), (2, 3), (1, 0), (3, 2), (2, 3), (0, 1)])
+
+    assert found[0].order == found[1].order != found[2].order
+
+
 def test_who_speaks_for_others_is_told() -> None:
     homes = {"a": ["10.0.0.1"], "b": ["10.0.0.2"]}
     mine: list[dict[str, Any]] = [

@@ -101,8 +101,10 @@ def test_health_needs_no_token(service: Service) -> None:
 def test_a_batch_waits_for_its_turn() -> None:
     service = Service()
     service.control("PUT", "runs/proof", {**SPEC, "until": 0})
-    service.turns.meanwhile = lambda: service.control("POST", "runs/proof/turn", {"until": 1})
+    given: list[Any] = []
+    service.turns.meanwhile = lambda: given.append(service.control("POST", "runs/proof/turn", {"until": 1}))
     assert service.ask("POST", "/batch", BATCH).status == 200
+    assert given == [{"t": service.events()[0]["t"]}]  # when it was given is not for those to say who wait for it
     assert service.turns.waited == [600]
 
 

@@ -126,8 +126,16 @@ def test_a_rank_gets_weights_of_its_own_shapes() -> None:
     assert one.first_weights(0) is one.first_weights(1)  # or asking would be work for the service, and for the machine
 
 
+def done(found: Run, caller: Caller, until: int) -> Run:
+    """The same, after its steps before that one were reported."""
+    for step in range(until):
+        found.report(caller, 0.0, step=step, loss=1.0, draw=0.5)
+    found.ledger.events.clear()
+    return found
+
+
 def test_a_hang_answers_no_tick_from_its_step_on() -> None:
-    found = drilled("hang", step=3)
+    found = done(drilled("hang", step=3), CALLER, 3)
     assert [found.tick(CALLER, 0.0, step) for step in (2, 3, 4)] == [0, math.inf, math.inf]
     assert found.tick(OTHER, 0.0, 3) == 0
     assert found.batch_wait(CALLER, 3, 0.0) == 0
@@ -135,16 +143,24 @@ def test_a_hang_answers_no_tick_from_its_step_on() -> None:
 
 
 def test_a_slow_rank_waits_at_each_tick_from_its_step_on() -> None:
-    found = drilled("slow", step=3, seconds=0.5)
+    found = done(drilled("slow", step=3, seconds=0.5), CALLER, 3)
     assert [found.tick(CALLER, 0.0, step) for step in (2, 3, 4)] == [0, 0.5, 0.5]
     assert found.tick(OTHER, 0.0, 3) == 0
 
 
 def test_a_loader_gets_no_batch_from_its_step_on() -> None:
-    found = drilled("loader", step=3)
+    found = done(drilled("loader", step=3), CALLER, 3)
     assert [found.batch_wait(CALLER, step, 0.0) for step in (2, 3, 4)] == [0, math.inf, math.inf]
     assert found.batch_wait(OTHER, 3, 0.0) == 0
     assert found.tick(CALLER, 0.0, 3) == 0
+
+
+@pytest.mark.parametrize("kind", ["hang", "slow", "loader"])
+def test_nobody_finds_a_drill_by_asking_for_a_step_that_is_far_ahead(kind: str) -> None:
+    found = done(drilled(kind, step=3, seconds=0.5), CALLER, 2)
+    assert (found.tick(CALLER, 0.0, 11), found.batch_wait(CALLER, 11, 0.0)) == (0, 0)
+    found.report(CALLER, 0.0, step=2, loss=1.0, draw=0.5)
+    assert max(found.tick(CALLER, 0.0, 11), found.batch_wait(CALLER, 11, 0.0)) > 0
 
 
 def test_the_ledger_says_who_read_what_when() -> None:

@@ -87,7 +87,8 @@ def test_a_turn_lets_go_who_waits_for_it(server: DataServer) -> None:
     with connected(server) as grader:
         waiting.join(0.02)
         assert waiting.is_alive()
-        assert ask(grader, "POST", "/control/runs/proof/turn", {"until": 2}, GRADER) == (200, {})
+        status, given = ask(grader, "POST", "/control/runs/proof/turn", {"until": 2}, GRADER)
+        assert (status, list(given)) == (200, ["t"])
     waiting.join(PATIENCE)
     assert found == [200]
 

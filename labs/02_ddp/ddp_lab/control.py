@@ -48,9 +48,9 @@ class Control:
         """Makes a run, which pods of that name may then join."""
         self._ask("PUT", f"/control/runs/{run}", body=spec.encoded())
 
-    def turn(self, run: str, until_step: int) -> None:
-        """Lets batches of steps before that one be handed out."""
-        self._ask("POST", f"/control/runs/{run}/turn", body={"until": until_step})
+    def turn(self, run: str, until_step: int) -> float:
+        """Lets batches of steps before that one be handed out; when, in the service's monotonic seconds."""
+        return float(json.loads(self._ask("POST", f"/control/runs/{run}/turn", body={"until": until_step}))["t"])
 
     def story(self, run: str) -> Story:
         """Everything that the service saw of a run so far."""

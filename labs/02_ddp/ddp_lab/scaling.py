@@ -12,6 +12,7 @@ from clusters.api import Progress, within
 from ddp_lab import replay
 from ddp_lab.bench import SEEDS, Bench
 from ddp_lab.events import Story
+from ddp_lab.proof import epochs_read
 from ddp_lab.runs import RunSpec, scaling
 from ddp_lab.scaling_facts import Turn, Turns
 from ddp_lab.trainers import Counted, Trainer
@@ -37,6 +38,8 @@ class Race:
         planned = WARM_UP + self._steps * self._pairs
         self._specs: dict[str, RunSpec] = {}
         self._names: dict[str, str] = {}
+        self._opened: dict[str, float] = {}
+        """When each side was given its turn, in the service's seconds."""
         self._after: dict[str, Counted] = {}
         """What was counted in the submission's pods at the end of its last turn."""
         for side in ORDERS[0]:
@@ -52,7 +55,14 @@ class Race:
 
     def _run(self) -> Turns:
         job = self._specs["submission"].job
-        begin = Turns(steps=self._steps, ranks=self.ranks, gradient_bytes=job.gradient_bytes, batch=job.batch, turns=())
+        begin = Turns(
+            steps=self._steps,
+            ranks=self.ranks,
+            gradient_bytes=job.gradient_bytes,
+            batch=job.batch,
+            samples=job.samples,
+            turns=(),
+        )
         try:
             self._start()
             turns = tuple(self._pair(number) for number in range(self._pairs))
@@ -61,13 +71,17 @@ class Race:
             error, leap = self._replayed(read, drawn), self._leap(drawn)
             measured = range(WARM_UP, WARM_UP + self._steps * self._pairs)
             fewest = min(len(set(read.get(step, ()))) for step in measured)
+            epochs = epochs_read(job, [read.get(step, ()) for step in range(measured.stop)])
+            unread = max((each.missing for each in epochs), default=0)
         except SubmissionError as problem:
             return msgspec.structs.replace(begin, problem=str(problem))
         finally:
             evidence = tuple(self._bench.keep(name, self._bench.control.story(name)) for name in self._launched())
             for name in self._launched():
                 self._bench.trainers.end(name)
-        return msgspec.structs.replace(begin, turns=turns, error=error, leap=leap, fewest=fewest, evidence=evidence)
+        return msgspec.structs.replace(
+            begin, turns=turns, error=error, leap=leap, fewest=fewest, unread=unread, evidence=evidence
+        )
 
     def _ranks(self, side: str) -> int:
         return 1 if side == "single" else self.ranks
@@ -100,16 +114,14 @@ class Race:
         story = self._bench.control.story(self._names[side])
         self._bench.refuse_strange(self._names[side], story)
         after = self._counted(side) if count else {}
-        begun = min((each.t for each in story.of("batch") if each.step == first), default=None)
-        if begun is None:
-            raise SubmissionError(f"{side}: no sample was read for step {first}")
-        # Not with the reports, which cost nothing: whoever has the weights has computed them.
+        # From when the turn was given, not from what a rank asks for first, which is its to choose; and not with the
+        # reports, which cost nothing: whoever has the weights has computed them.
         ended = max(each.t for each in story.of("weights") if each.step == last)
         asked = self._uploaded(story, first)
         idle = [before[uid].since(self._after[uid]) for uid in before if uid in self._after]
         self._after = after or self._after
         return Turn(
-            seconds=ended - begun,
+            seconds=ended - self._opened[side],
             sent=tuple(after[uid].sent - before[uid].sent - asked.get(uid, 0) for uid in after if uid in before),
             cpu=tuple(after[uid].cpu - before[uid].cpu for uid in after if uid in before),
             idle=max((cores for cores in idle if cores is not None), default=None),
@@ -134,7 +146,7 @@ class Race:
             handed = {each.rank for each in story.of("weights") if each.step == end - 1}
             return len(handed) >= ranks
 
-        self._bench.control.turn(name, end)
+        self._opened[side] = self._bench.control.turn(name, end)
         story, ended = self._bench.follow(name, done, self._say, seconds=seconds, every=LOOK_SECONDS)
         if not ended or not done(story):
             what = self._bench.describe(name, story)

@@ -23,8 +23,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Some steps of one side.
 
     Attributes:
-        seconds: from the first batch that was handed out until the last rank's weights after the last step came; None
-            where the steps were not done in time.
+        seconds: from when the turn was given until the last rank's weights after the last step came; None where the
+            steps were not done in time.
         sent: bytes that each pod sent meanwhile, but for weights that were asked for, in the order of ranks.
         cpu: processor seconds that each pod used.
         idle: cores that the pod which used most of them used since its turn before, while others had theirs; None where
@@ -51,6 +51,8 @@ class Turns(Facts, frozen=True, kw_only=True):
             the turn that was drawn; None where the run does not tell.
         batch: samples that a step is to have.
         fewest: that were read for a step, of the step that had the fewest.
+        samples: of an epoch.
+        unread: that were read for no step of an epoch, of the epoch that lacks most.
         problem: why there is nothing to look at, or None.
         gpu: what GPUs made of it; None where they are simulated.
     """
@@ -63,6 +65,8 @@ class Turns(Facts, frozen=True, kw_only=True):
     leap: float | None = None
     batch: int = 0
     fewest: int = 0
+    samples: int = 0
+    unread: int = 0
     problem: str | None = None
     gpu: GpuTraining | None = None
 
@@ -133,6 +137,9 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         hint = "work"
     if facts.fewest < facts.batch:
         told.append(f"a step read {facts.fewest} of its {facts.batch} samples")
+        hint = "work"
+    if facts.unread:
+        told.append(f"an epoch read {facts.samples - facts.unread} of its {facts.samples} samples")
         hint = "work"
     waited = [turn.idle for turn in _submissions(facts) if turn.idle is not None]
     if waited and (idle := statistics.median(waited)) > threshold("scaling_idle"):

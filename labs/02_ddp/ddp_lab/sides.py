@@ -19,7 +19,8 @@ FIXED: Mapping[str, Any] = {
     "env": {},
     "nodeSelector": {},
     "tolerations": [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}],
-    "resources": {"limits": {GPU: 1}},
+    # A small machine has room for three trainings only where none asks for much; without requests they would be limits.
+    "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {GPU: 1}},
     "torchrun": {"nprocPerNode": 1},
     "checkpoints": {"size": "1Gi", "shared": False},
 }
@@ -35,13 +36,9 @@ FREE = (
     ("restart",),
     ("termination",),
     ("tolerateLossSeconds",),
-    ("resources", "requests", "cpu"),
-    ("resources", "requests", "memory"),
     ("resources", "limits", "cpu"),
     ("resources", "limits", "memory"),
 )
-REQUESTS: Mapping[str, str] = {"cpu": "100m", "memory": "256Mi"}
-"""Of who sets none: Kubernetes would take the limits for them, and a small machine has no room for three trainings."""
 
 
 def chart_values(
@@ -55,8 +52,7 @@ def chart_values(
         threshold: the lab's numbers; who sets no limit of memory gets all that is given.
     """
     limits = {"memory": f"{threshold('budget_memory_gib'):g}Gi"}
-    given = {"resources": {"requests": dict(REQUESTS), "limits": limits}}
-    return layered(defaults, given, own, FIXED)
+    return layered(defaults, {"resources": {"limits": limits}}, own, FIXED)
 
 
 def uses(own: Mapping[str, Any], joined: Mapping[str, Any]) -> tuple[Used, ...]:

@@ -251,8 +251,9 @@ class Api:
                 until = read_until(_body(request, "until")["until"])
                 with self.turned:
                     self.runs.find(name).until = until
+                    given = self.clock()
                     self.turned.notify_all()
-                return Reply()
+                return reply({"t": given})
             case "GET", ["runs", name, "events"]:
                 since = _digits(request.query("since") or "0", "since", 2**31)
                 with self.turned:

@@ -96,10 +96,11 @@ class Run:
         """The fault of this kind that a rank is to have."""
         return next((each for each in self.spec.drills if (each.rank, each.kind) == (rank, kind)), None)
 
-    def has_drill(self, rank: int, kind: str, step: int) -> Drill | None:
-        """The same, once its step is reached."""
-        found = self.drill(rank, kind)
-        return found if found and step >= found.step else None
+    def has_drill(self, caller: Caller, kind: str, step: int) -> Drill | None:
+        """The same, once its step is reached: by what was reported, as anybody may ask for a step that is far ahead."""
+        found = self.drill(caller.rank, kind)
+        reached = max(self._reported.get(caller.uid, ()), default=-1) + 1
+        return found if found and min(step, reached) >= found.step else None
 
     def join(self, caller: Caller, now: float, ticket: str, *, node: str, pid: int, world: int) -> dict[str, object]:
         """The job as this process is told it. The pace begins anew: steps may be done once more."""
@@ -146,7 +147,7 @@ class Run:
 
     def batch_wait(self, caller: Caller, step: int, now: float) -> float:
         """Seconds until this batch may be handed out, as far as is known now; infinite where others decide."""
-        if self.has_drill(caller.rank, "loader", step) or (self.until is not None and step >= self.until):
+        if self.has_drill(caller, "loader", step) or (self.until is not None and step >= self.until):
             return math.inf
         return 0.0 if step in self.begun else max(0.0, self.last_begun + self.spec.pace_seconds - now)
 
@@ -165,9 +166,9 @@ class Run:
     def tick(self, caller: Caller, now: float, step: int) -> float:
         """Notes a forward pass; for how many seconds its answer is to be held back."""
         self.ledger.add(now, caller, "tick", step=step)
-        if self.has_drill(caller.rank, "hang", step):
+        if self.has_drill(caller, "hang", step):
             return math.inf
-        slow = self.has_drill(caller.rank, "slow", step)
+        slow = self.has_drill(caller, "slow", step)
         return slow.seconds if slow else 0.0
 
     def introduce(self, caller: Caller, now: float, members: list[dict[str, object]], backend: str | None) -> None:

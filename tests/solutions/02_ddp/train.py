@@ -241,6 +241,11 @@ def main() -> None:
     dist.init_process_group(job.backend, store=store, rank=rank, world_size=world, timeout=limit)
     mistakes: list[Any] = [None] * world
     dist.all_gather_object(mistakes, found)
+    if any(mistakes):
+        try:
+            dist.barrier()  # who ends before all have heard resets connections that the others still read from
+        except RuntimeError as error:
+            print(f"not all ranks have heard what is wrong: {error}", flush=True)
     for other, their in enumerate(mistakes):
         if their:
             give_up(their[0], other, their[1])
