@@ -2,7 +2,7 @@
 
 Place: conftest.py puts it around the life of a run's namespace; each part is a file below evidence/cluster/. Limits: it
 never fails a check: a part that cannot be had is said to be missing in run.jsonl. A pod that is taken away without
-notice takes its log with it; of one that is told to go, the log is kept as it was at its last change.
+notice takes its log with it, which is said; of one that is told to go, the log is kept as it was at its last change.
 """
 
 import base64
@@ -120,6 +120,10 @@ class ClusterEvidence:
             for status in _containers(pod):
                 with suppress(*_TROUBLE):
                     self.leaving[metadata["uid"], status["name"]] = self._log(pod, status)
+        if kind == "DELETED":
+            for status in _containers(pod):
+                if (metadata["uid"], status["name"]) not in self.leaving:
+                    self._missing[_the_log(pod, status)] = "its pod was gone before it could be read"
 
     def _events(self) -> None:
         found = self._list(self._core.list_namespaced_event, self._namespace)
@@ -140,7 +144,7 @@ class ClusterEvidence:
                 self._keep_log(self._log(pod, status, previous=previous))
                 self.leaving.pop((pod["metadata"]["uid"], status["name"]), None)
             except _TROUBLE as problem:
-                self._missing[f"the log of {status['name']} in {pod['metadata']['name']}"] = _words(problem)
+                self._missing[_the_log(pod, status)] = _words(problem)
         for log in list(self.leaving.values())[:LOGS]:
             self._keep_log(log)
         if len(wanted) > LOGS or len(self.leaving) > LOGS:
@@ -237,6 +241,10 @@ def _containers(pod: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     status = pod.get("status", {})
     both = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
     return [each for each in both if each.get("containerID") or each.get("restartCount")]
+
+
+def _the_log(pod: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    return f"the log of {status['name']} in {pod['metadata']['name']}"
 
 
 def _specified(pod: Mapping[str, Any]) -> list[dict[str, Any]]:

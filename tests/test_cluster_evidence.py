@@ -1,5 +1,6 @@
 """What a real cluster says of a run, as it is kept: pods, logs, events, releases, nodes, and none of the secrets."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.cluster
 
 CHART = {
     "Chart.yaml": "apiVersion: v2\nname: tiny\nversion: 1.2.3\n",
-    "values.yaml": "apiKey: none\ngreeting: hello\n",
+    "values.yaml": f"apiKey: none\ngreeting: hello\npatience: {int(PATIENCE)}\n",
     "templates/all.yaml": """\
 apiVersion: v1
 kind: Secret
@@ -32,12 +33,12 @@ apiVersion: v1
 kind: Pod
 metadata: {name: talker}
 spec:
-  terminationGracePeriodSeconds: 10
+  terminationGracePeriodSeconds: {{ .Values.patience }}
   containers:
   - name: main
     image: busybox
-    command: [sh, -c, 'trap "echo the last words; exit 0" TERM; echo "{{ .Values.greeting }}, my key is $KEY";
-      echo max_tokens: 64; while true; do sleep 0.1; done']
+    command: [sh, -c, 'trap "echo the last words; until test -e /tmp/go; do sleep 0.1; done; exit 0" TERM;
+      echo "{{ .Values.greeting }}, my key is $KEY"; echo max_tokens: 64; while true; do sleep 0.1; done']
     env: [{name: KEY, value: {{ .Values.apiKey | quote }}}]
 ---
 apiVersion: v1
@@ -74,7 +75,7 @@ def record(embedded: EmbeddedCluster, kubectl: Kubectl, core: Any, tmp_path: Pat
         (tmp_path / "tiny" / name).write_text(text)
     kubectl("create", "namespace", "evidence")
     record = Record(tmp_path / "run")
-    with ClusterEvidence(core, "evidence", record):
+    with ClusterEvidence(core, "evidence", record) as evidence:
         Helm(embedded.programs / "helm", embedded.kubeconfig).install(
             "mine", tmp_path / "tiny", {"apiKey": "s3cret-key"}, "evidence"
         )
@@ -92,7 +93,20 @@ def record(embedded: EmbeddedCluster, kubectl: Kubectl, core: Any, tmp_path: Pat
             seconds=PATIENCE,
             interval=0.1,
         )
-        kubectl("delete", "pod", "-n", "evidence", "talker", f"--timeout={PATIENCE:g}s")
+        kubectl("delete", "pod", "-n", "evidence", "talker", "--wait=false")
+        until(
+            # Every change of a leaving pod is an occasion to read its log.
+            lambda: (
+                kubectl("annotate", "pod", "-n", "evidence", "talker", f"moment={time.time()}", "--overwrite")
+                and [log.end for log in list(evidence.leaving.values())]
+            ),
+            lambda ends: any(b"the last words" in end for end in ends),
+            what="the talker's last words",
+            seconds=PATIENCE,
+            interval=0.1,
+        )
+        kubectl("exec", "-n", "evidence", "talker", "--", "touch", "/tmp/go")
+        kubectl("wait", "--for=delete", "pod/talker", "-n", "evidence", f"--timeout={PATIENCE:g}s")
         until(
             lambda: kubectl.get("pod", "-n", "evidence", "crasher")["status"]["containerStatuses"][0],
             lambda status: status["restartCount"] and status["ready"],

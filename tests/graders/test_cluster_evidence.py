@@ -175,6 +175,20 @@ def test_the_log_of_a_pod_that_leaves_is_kept_as_it_was_at_its_last_change(
     assert log.with_name("main.uid-a.log").read_bytes() == b"last words\n"
 
 
+@pytest.mark.parametrize("notice", [[], ["MODIFIED"]], ids=["without notice", "faster than it is read"])
+def test_the_log_of_a_pod_that_was_gone_at_once_is_missing(
+    api: Api, core: Any, record: Record, notice: list[str]
+) -> None:
+    whole(api)
+    leaving = {"metadata": {"deletionTimestamp": "2026-09-01T12:00:00Z"}}
+    going = [change(kind, pod("a", n, **leaving)) for n, kind in enumerate([*notice, "DELETED"], 2)]
+    api.watches = [(200, [change("ADDED", pod("a", 1)), *going, change("ADDED", pod("b", 9))])]
+    with ClusterEvidence(core, "ns", record):
+        lines = record.folder / "evidence/cluster/pods.jsonl"
+        until(lambda: lines.read_bytes(), lambda text: b'"b"' in text, what="b", seconds=PATIENCE, interval=0.01)
+    assert missing(record) == {"the log of main in a": "its pod was gone before it could be read"}
+
+
 def test_what_cannot_be_had_is_said_to_be_missing(api: Api, core: Any, record: Record) -> None:
     packed = base64.b64encode(base64.b64encode(b"no gzip")).decode()
     api.answers = {
