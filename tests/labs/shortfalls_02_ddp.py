@@ -7,7 +7,6 @@ import msgspec
 
 from ddp_lab.drills_facts import Diagnosis
 from ddp_lab.proof_facts import Completed, EpochRead, OneRun, Step
-from ddp_lab.scaling_facts import Turn
 from graders.budget import Used
 from tests.labs.facts_02_ddp import (
     DELETED,
@@ -17,16 +16,16 @@ from tests.labs.facts_02_ddp import (
     MEMBERS,
     SEEN,
     STEPS,
-    TURN,
     but,
     drilled,
     loss,
     member,
-    turns,
 )
 from tests.labs.shortfalls import Failure
+from tests.labs.shortfalls_02_ddp_turns import TURNED
 
 FAILURES: dict[str, Failure] = {
+    **TURNED,
     "another's value": (
         "values_within_budget",
         but("values_within_budget", foreign=("image.tag",)),
@@ -181,54 +180,6 @@ FAILURES: dict[str, Failure] = {
         "absent",
         "not all ranks handed in weights after step 9",
     ),
-    "gradients four times": (
-        "communication",
-        but("communication", turns=turns(sent=(24000, 24000))),
-        "failed",
-        "often",
-        "0.0 MB a rank and step, 4.00 times as much; a step spends 17% of its time beyond what one rank alone needs "
-        "for its part",
-    ),
-    "gradients by other ways": (
-        "communication",
-        but("communication", turns=turns(sent=(60, 60))),
-        "failed",
-        "elsewhere",
-        "0.0 MB a rank and step, 0.01 times as much; a step spends 17% of its time beyond what one rank alone needs "
-        "for its part",
-    ),
-    "one rank sends for both": (
-        "communication",
-        but("communication", turns=turns(sent=(12000, 0))),
-        "failed",
-        "elsewhere",
-        "0.0 MB a rank and step, 0.00 times as much; a step spends 17% of its time beyond what one rank alone needs "
-        "for its part",
-    ),
-    "samples left out": (
-        "scaling",
-        but("scaling", batch=1024, fewest=2),
-        "failed",
-        "work",
-        "a step read 2 of its 1024 samples; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its part: "
-        "an efficiency of 83%",
-    ),
-    "the same samples in each step": (
-        "scaling",
-        but("scaling", samples=8192, unread=7168),
-        "failed",
-        "work",
-        "an epoch read 1024 of its 8192 samples; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its "
-        "part: an efficiency of 83%",
-    ),
-    "at work while others are timed": (
-        "scaling",
-        but("scaling", turns=turns(idle=0.9)),
-        "failed",
-        "threads",
-        "a pod used 0.9 cores while others had their turns; 1.00 times: 100 ms a step, where one rank alone takes 83 "
-        "ms for its part: an efficiency of 83%",
-    ),
     "not killed in a save": (
         "recovers_process",
         but("recovers_process", losses=(msgspec.structs.replace(KILLED, saving=False),)),
@@ -292,44 +243,6 @@ FAILURES: dict[str, Failure] = {
         "absent",
         "0 of 2 steps were reported by all ranks; 2 ranks handed in no final weights",
     ),
-    "pods that came and went": (
-        "communication",
-        but("communication", turns=(TURN, {**TURN, "submission": Turn(seconds=0.6, sent=(6000,))})),
-        "failed",
-        "stuck",
-        "pods came or went while turns were measured",
-    ),
-    "no turn": (
-        "communication",
-        but("communication", turns=(), problem="nothing came"),
-        "failed",
-        "stuck",
-        "nothing came",
-    ),
-    "slow": (
-        "scaling",
-        but("scaling", turns=turns(seconds=1.2)),
-        "failed",
-        "slow",
-        "0.50 times: 200 ms a step, where one rank alone takes 83 ms for its part: an efficiency of 42%",
-    ),
-    "threads": (
-        "scaling",
-        but("scaling", turns=turns(cpu=(1.2, 0.5))),
-        "failed",
-        "threads",
-        "a rank used 2.0 cores; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its part: an "
-        "efficiency of 83%",
-    ),
-    "less work": (
-        "scaling",
-        but("scaling", error=0.5),
-        "failed",
-        "work",
-        "weights are off by 0.5 of their change, so the work was not done; 1.00 times: 100 ms a step, where one rank "
-        "alone takes 83 ms for its part: an efficiency of 83%",
-    ),
-    "no turn to time": ("scaling", but("scaling", turns=(), problem="nothing came"), "failed", "stuck", "nothing came"),
 }
 for name, kind, known in (("process", "recovers_process", KILLED), ("pod", "recovers_pod", DELETED)):
     words = known.words()

@@ -8,7 +8,7 @@ import pytest
 
 from ddp_api import Reply, Request, Rows
 from ddp_lab.events import Story
-from tests.labs.service_02_ddp import JOB, SPEC, TOKEN, Service, data_of, run
+from tests.labs.service_02_ddp import CALLER, JOB, SPEC, TOKEN, Service, data_of, run
 
 BATCH = {"epoch": 0, "step": 0, "micro": 0, "indices": [3, 1]}
 MEMBER = {"uid": "uid-1", "node": "gpu-1", "pid": 7, "rank": 1, "ticket": "0000000000000001"}
@@ -34,7 +34,7 @@ def test_a_process_joins_introduces_itself_trains_and_ends(service: Service) -> 
     job = service.told("POST", "/join", JOIN)
     assert (job["run"], job["ticket"], job["batch"], job["hidden"]) == ("proof", MEMBER["ticket"], 12, [5, 4])
     weights = service.ask("GET", "/weights").body
-    assert weights == run().first_weights(1)
+    assert weights == run().first_weights(CALLER)
     batch = service.ask("POST", "/batch", BATCH).body
     assert isinstance(batch, Rows)
     sent = bytearray(len(batch))

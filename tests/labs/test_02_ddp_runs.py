@@ -13,7 +13,7 @@ import ddp_runs
 from ddp_data import parameters
 from ddp_lab.gpu_facts import flops_per_sample
 from ddp_lab.runs import endurance
-from ddp_runs import EVENT_BYTES, KEPT_BYTES, LEDGER_BYTES, Caller, Ledger, Run, Runs
+from ddp_runs import EVENT_BYTES, FIRST_WEIGHTS, KEPT_BYTES, LEDGER_BYTES, Caller, Ledger, Run, Runs
 from ddp_spec import KINDS, Refused, RunSpec
 from tests.labs.facts_02_ddp import LAB
 from tests.labs.service_02_ddp import CALLER, JOB, SPEC, data_of, run
@@ -116,14 +116,29 @@ def test_a_wrong_rank_in_a_world_of_one_is_none_of_it() -> None:
 
 
 def test_a_rank_gets_weights_of_its_own_shapes() -> None:
-    healthy = run().first_weights(1)
+    healthy = run().first_weights(CALLER)
     assert len(healthy) == run().job.weights_bytes == 8 * (6 * 5 + 5 + 5 * 4 + 4 + 4 * 3 + 3)
-    assert len(drilled("model_order").first_weights(1)) == 8 * (6 * 4 + 4 + 4 * 5 + 5 + 5 * 3 + 3)
-    assert drilled("unused").first_weights(1)[: len(healthy)] == healthy
-    assert len(drilled("unused").first_weights(1)) == len(healthy) + 8 * (3 * 3 + 3)
-    assert drilled("unused").first_weights(0) == healthy
+    assert len(drilled("model_order").first_weights(CALLER)) == 8 * (6 * 4 + 4 + 4 * 5 + 5 + 5 * 3 + 3)
+    assert drilled("unused").first_weights(CALLER)[: len(healthy)] == healthy
+    assert len(drilled("unused").first_weights(CALLER)) == len(healthy) + 8 * (3 * 3 + 3)
+    assert drilled("unused").first_weights(OTHER) == healthy
     one = run()
-    assert one.first_weights(0) is one.first_weights(1)  # or asking would be work for the service, and for the machine
+    assert one.first_weights(OTHER) is one.first_weights(
+        CALLER
+    )  # or asking would be work for the service, and for the machine
+
+
+def test_first_weights_go_to_an_address_so_many_times() -> None:
+    found = run()
+    for _ in range(FIRST_WEIGHTS):
+        found.first_weights(CALLER)
+    with pytest.raises(Refused) as refused:
+        found.first_weights(CALLER)
+    assert (refused.value.status, refused.value.why) == (
+        429,
+        "the first weights went to this address 64 times; keep them",
+    )
+    assert found.first_weights(OTHER)
 
 
 def done(found: Run, caller: Caller, until: int) -> Run:

@@ -12,7 +12,7 @@ import pytest
 
 import data_service
 from data_service import DataServer, main
-from tests.labs.service_02_ddp import SPEC, TOKEN, data_of, run, serving
+from tests.labs.service_02_ddp import CALLER, SPEC, TOKEN, data_of, run, serving
 from tests.patience import PATIENCE
 
 POD = {"X-Run": "proof", "X-Uid": "uid-1", "X-Rank": "1", "X-Attempt": "0"}
@@ -51,7 +51,7 @@ def ask(
 
 
 def test_a_run_over_one_connection(server: DataServer) -> None:
-    data, weights = data_of(run().job, SPEC["data_seed"]), run().first_weights(1)
+    data, weights = data_of(run().job, SPEC["data_seed"]), run().first_weights(CALLER)
     with connected(server) as pod:
         assert ask(pod, "POST", "/join", JOIN)[0] == 200
         own = pod.sock

@@ -11,11 +11,12 @@ import msgspec
 from clusters.api import Progress, within
 from ddp_lab import replay
 from ddp_lab.bench import SEEDS, Bench
+from ddp_lab.counted import Counted, Meanwhile
 from ddp_lab.events import Story
 from ddp_lab.proof import epochs_read
 from ddp_lab.runs import RunSpec, scaling
 from ddp_lab.scaling_facts import Turn, Turns
-from ddp_lab.trainers import Counted, Trainer
+from ddp_lab.trainers import Counting, Trainer
 from graders.check import Check
 from graders.errors import InfrastructureError, SubmissionError
 
@@ -40,8 +41,8 @@ class Race:
         self._names: dict[str, str] = {}
         self._opened: dict[str, float] = {}
         """When each side was given its turn, in the service's seconds."""
-        self._after: dict[str, Counted] = {}
-        """What was counted in the submission's pods at the end of its last turn."""
+        self._counting: dict[str, Counting] = {}
+        """What is counted in the submission's pods since the end of its last turn, or of the first steps."""
         for side in ORDERS[0]:
             spec = scaling(SEEDS, ranks=self._ranks(side), micro_batches=MICRO_BATCHES, steps=planned)
             # Weights are asked for before the first turn and after each: which of them is replayed is drawn later.
@@ -77,6 +78,8 @@ class Race:
             return msgspec.structs.replace(begin, problem=str(problem))
         finally:
             evidence = tuple(self._bench.keep(name, self._bench.control.story(name)) for name in self._launched())
+            for each in self._counting.values():
+                each.close()
             for name in self._launched():
                 self._bench.trainers.end(name)
         return msgspec.structs.replace(
@@ -98,6 +101,7 @@ class Race:
                 self._bench.launch_own(name, self._specs[side], self._say, ranks=self._ranks(side))
         for side in self._names:
             self._steps_done(side, 0, WARM_UP, seconds=self._turn_seconds * 4)
+        self._begin_count()
 
     def _pair(self, number: int) -> dict[str, Turn]:
         first = WARM_UP + number * self._steps
@@ -109,22 +113,22 @@ class Race:
 
     def _turn(self, side: str, first: int) -> Turn:
         count, last = side == "submission", first + self._steps - 1
-        before = self._counted(side) if count else {}
+        waits, before = self._end_count() if count else ([], {})
         self._steps_done(side, first, first + self._steps, seconds=self._turn_seconds)
         story = self._bench.control.story(self._names[side])
         self._bench.refuse_strange(self._names[side], story)
-        after = self._counted(side) if count else {}
+        after = self._begin_count() if count else {}
         # From when the turn was given, not from what a rank asks for first, which is its to choose; and not with the
         # reports, which cost nothing: whoever has the weights has computed them.
         ended = max(each.t for each in story.of("weights") if each.step == last)
         asked = self._uploaded(story, first)
-        idle = [before[uid].since(self._after[uid]) for uid in before if uid in self._after]
-        self._after = after or self._after
         return Turn(
             seconds=ended - self._opened[side],
             sent=tuple(after[uid].sent - before[uid].sent - asked.get(uid, 0) for uid in after if uid in before),
             cpu=tuple(after[uid].cpu - before[uid].cpu for uid in after if uid in before),
-            idle=max((cores for cores in idle if cores is not None), default=None),
+            idle=max((each.cores for each in waits), default=None),
+            idle_sent=max((each.sent for each in waits), default=None),
+            idle_ended=max((each.ended for each in waits), default=None),
         )
 
     def _uploaded(self, story: Story, first: int) -> Mapping[str, int]:
@@ -154,11 +158,21 @@ class Race:
             kind = SubmissionError if side == "submission" else InfrastructureError
             raise kind(f"{side}: {said}{self._bench.trainers.last_words(name)}")
 
-    def _counted(self, side: str) -> dict[str, Counted]:
-        pods: dict[str, Trainer] = {each.uid: each for each in self._bench.trainers.of(self._names[side])}
-        ranks = {each.uid: each.rank for each in self._bench.control.story(self._names[side]).of("join")}
-        order = sorted((uid for uid in pods if uid in ranks), key=lambda uid: ranks[uid])
-        return {uid: self._bench.trainers.count(pods[uid]) for uid in order}
+    def _begin_count(self) -> dict[str, Counted]:
+        """Counts in the submission's pods, in the order of ranks, and stays there until its next turn."""
+        name = self._names["submission"]
+        pods: dict[str, Trainer] = {each.uid: each for each in self._bench.trainers.of(name)}
+        ranks = {each.uid: each.rank for each in self._bench.control.story(name).of("join")}
+        for uid in sorted((uid for uid in pods if uid in ranks), key=lambda uid: ranks[uid]):
+            self._counting[uid] = self._bench.trainers.begin_count(pods[uid])
+        return {uid: each.begun for uid, each in self._counting.items()}
+
+    def _end_count(self) -> tuple[list[Meanwhile], dict[str, Counted]]:
+        """What went on in them since, where that was long enough to tell, and the count itself."""
+        begun = {uid: each.begun for uid, each in self._counting.items()}
+        counted = {uid: self._bench.trainers.end_count(self._counting.pop(uid)) for uid in begun}
+        meanwhile = (counted[uid].since(begun[uid]) for uid in begun)
+        return [each for each in meanwhile if each is not None], counted
 
     def _leap(self, pair: int) -> float:
         """The longest way of the weights between two turns, in times of that in this turn."""

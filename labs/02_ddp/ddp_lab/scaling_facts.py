@@ -35,6 +35,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     sent: tuple[int, ...] = ()
     cpu: tuple[float, ...] = ()
     idle: float | None = None
+    idle_sent: float | None = None
+    idle_ended: int | None = None
 
 
 class Turns(Facts, frozen=True, kw_only=True):
@@ -141,10 +143,9 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
     if facts.unread:
         told.append(f"an epoch read {facts.samples - facts.unread} of its {facts.samples} samples")
         hint = "work"
-    waited = [turn.idle for turn in _submissions(facts) if turn.idle is not None]
-    if waited and (idle := statistics.median(waited)) > threshold("scaling_idle"):
-        told.append(f"a pod used {idle:.1f} cores while others had their turns")
-        hint = hint or "threads"
+    if meanwhile := _meanwhile(facts, threshold):
+        told += meanwhile
+        hint = hint or "meanwhile"
     if cores > threshold("scaling_cores"):
         told.append(f"a rank used {cores:.1f} cores")
         hint = hint or "threads"
@@ -168,6 +169,20 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         verdict="failed" if told else outcome,
         hint=hint or slow,
     )
+
+
+def _meanwhile(facts: Turns, threshold: Thresholds) -> list[str]:
+    """What a pod of the submission did while others had their turns that could hold these up."""
+    told = []
+    for most, of, words in (
+        ("scaling_idle", "idle", "a pod used {:.1f} cores"),
+        ("scaling_idle_bytes", "idle_sent", "a pod sent {:.0f} bytes a second"),
+        ("scaling_idle_ended", "idle_ended", "{:.0f} processes or threads came and went in a pod"),
+    ):
+        waited = [value for turn in _submissions(facts) if (value := getattr(turn, of)) is not None]
+        if waited and (usual := statistics.median(waited)) > threshold(most):
+            told.append(f"{words.format(usual)} while others had their turns")
+    return told
 
 
 def _median_seconds(facts: Turns, side: str) -> float:

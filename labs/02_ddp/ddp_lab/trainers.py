@@ -5,6 +5,7 @@ runs in a pod's own container, with a program of its image, and reads what the k
 that ends or holds up such a program, is the learner's doing; a cluster that is slow shows in the lab's own pod, too.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,40 +13,31 @@ import kubernetes
 import kubernetes.stream
 import msgspec
 import urllib3.exceptions
+import websocket
 
 from clusters.wait import WaitTimeout, until
 from ddp_lab.control import SERVICE
+from ddp_lab.counted import ONCE, TWICE, Counted
 from graders.errors import GraderError, InfrastructureError, SubmissionError
 from graders.pods import end_of_log
 
-TROUBLE = (kubernetes.client.ApiException, urllib3.exceptions.HTTPError, OSError)
+TROUBLE = (
+    kubernetes.client.ApiException,
+    urllib3.exceptions.HTTPError,
+    websocket.WebSocketException,
+    OSError,
+)
 CONTAINER = "trainer"
 INDEX = "batch.kubernetes.io/job-completion-index"
 RELEASE = "app.kubernetes.io/instance"
 PYTHON = ("python3", "-I", "-c")
 """With nothing on its path that a training may have written."""
-FEWEST_SECONDS = 1.0
-"""Between two counts that say how many cores were used: each count takes a tenth of a second of them."""
 LOOKED_AFTER = 5.0
 """Seconds in which Kubernetes tells that a container has ended: its nodes look every second."""
 COUNT_SECONDS = 20.0
 """In which a program that only looks has ended by far, also where processors are few."""
 OWN_SECONDS = 5.0
 """In which such a program ends in the lab's own pod, or the cluster is slow."""
-
-PROBE = """
-import glob, json, os, time
-rows = [line.split() for line in open("/proc/net/dev") if line.strip().startswith("eth0:")]
-ticks = 0
-for path in glob.glob("/proc/[0-9]*/stat"):
-    try:
-        fields = open(path).read().rpartition(")")[2].split()
-    except OSError:
-        continue
-    ticks += sum(map(int, fields[11:15]))
-print(json.dumps({"sent": int(rows[0][9]), "cpu": ticks / os.sysconf("SC_CLK_TCK"), "at": time.monotonic()}))
-"""
-"""Bytes that the pod sent on its network device, and processor seconds of its processes, ended children included."""
 
 KILL_IN_A_SAVE = """
 import os, signal, sys, time
@@ -96,19 +88,6 @@ without a save as well.
 """
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """What the kernel counted in a pod `at` monotonic seconds: bytes `sent` on its network device, seconds of `cpu`."""
-
-    sent: int
-    cpu: float
-    at: float
-
-    def since(self, earlier: "Counted") -> float | None:
-        """Cores that its processes used on average since then; None where counting itself took most of the time."""
-        seconds = self.at - earlier.at
-        return (self.cpu - earlier.cpu) / seconds if seconds > FEWEST_SECONDS else None
-
-
 @dataclass(frozen=True)
 class Trainer:
     """A pod of a run; `index` is its completion index, `gpus` what it holds of them."""
@@ -145,6 +124,18 @@ class Running:
     trainer: Trainer
     argv: tuple[str, ...]
     stream: kubernetes.stream.ws_client.WSClient
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A program that has counted what `begun` says, and waits to count again."""
+
+    program: Running
+    begun: Counted
+
+    def close(self) -> None:
+        """Leaves it, without another count."""
+        self.program.stream.sock.shutdown()
 
 
 class Trainers:
@@ -203,9 +194,33 @@ class Trainers:
         except WaitTimeout as error:
             raise InfrastructureError(f"pods of {run} are still there 15 s after its Job was deleted") from error
 
-    def count(self, trainer: Trainer) -> Counted:
-        """What the kernel counted in a pod so far."""
-        said = self.execute(trainer, [*PYTHON, PROBE], seconds=COUNT_SECONDS)
+    def begin_count(self, trainer: Trainer) -> "Counting":
+        """Counts, and leaves a program in the pod's container that sleeps until `end_count`."""
+        program = self._started(trainer, [*PYTHON, TWICE], stdin=True)
+        with contextlib.ExitStack() as unless_it_counts:
+            unless_it_counts.callback(program.stream.sock.shutdown)
+            try:
+                said = program.stream.readline_stdout(timeout=COUNT_SECONDS)
+            except TROUBLE as error:
+                raise self._ended_or(trainer, _not_run(trainer, error)) from error
+            if not said and program.stream.is_open():
+                raise self._held_up(program, COUNT_SECONDS, str(program.stream.read_all()))
+            counting = Counting(program, self._read(trainer, said or str(program.stream.read_all())))
+            unless_it_counts.pop_all()
+        return counting
+
+    def end_count(self, counting: "Counting") -> Counted:
+        """Counts once more."""
+        program = counting.program
+        try:
+            program.stream.write_stdin("\n")
+        except TROUBLE as error:
+            counting.close()
+            raise self._ended_or(program.trainer, _not_run(program.trainer, error)) from error
+        lines = self._said(program, COUNT_SECONDS).splitlines()
+        return self._read(program.trainer, "\n".join(lines[1:]))
+
+    def _read(self, trainer: Trainer, said: str) -> Counted:
         try:
             return msgspec.json.decode(said, type=Counted)
         except msgspec.DecodeError as error:
@@ -251,13 +266,15 @@ class Trainers:
         """What a program printed that ran in a pod's container, both streams."""
         return self._said(self._started(trainer, argv), seconds)
 
-    def _started(self, trainer: Trainer, argv: Sequence[str]) -> Running:
+    def _started(self, trainer: Trainer, argv: Sequence[str], *, stdin: bool = False) -> Running:
         try:
-            return Running(trainer, tuple(argv), self._open(trainer.name, CONTAINER, argv))
+            return Running(trainer, tuple(argv), self._open(trainer.name, CONTAINER, argv, stdin=stdin))
         except TROUBLE as error:
             raise self._ended_or(trainer, _not_run(trainer, error)) from error
 
-    def _open(self, pod: str, container: str, argv: Sequence[str]) -> kubernetes.stream.ws_client.WSClient:
+    def _open(
+        self, pod: str, container: str, argv: Sequence[str], *, stdin: bool = False
+    ) -> kubernetes.stream.ws_client.WSClient:
         return kubernetes.stream.stream(
             self._core.connect_get_namespaced_pod_exec,
             pod,
@@ -266,7 +283,7 @@ class Trainers:
             command=list(argv),
             stdout=True,
             stderr=True,
-            stdin=False,
+            stdin=stdin,
             tty=False,
             _preload_content=False,
         )
@@ -306,7 +323,7 @@ class Trainers:
             pods = self._core.list_namespaced_pod(self._namespace, label_selector=f"{RELEASE}={SERVICE}").items
         except TROUBLE:
             return False
-        return any(self._ends(pod.metadata.name, SERVICE, [*PYTHON, PROBE], OWN_SECONDS) for pod in pods)
+        return any(self._ends(pod.metadata.name, SERVICE, [*PYTHON, ONCE], OWN_SECONDS) for pod in pods)
 
     def _ends(self, pod: str, container: str, argv: Sequence[str], seconds: float) -> bool:
         """Whether a program ends there within so many seconds."""

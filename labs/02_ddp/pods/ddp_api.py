@@ -191,7 +191,7 @@ class Api:
 
     def first_weights(self, _: Request, run: Run, caller: Caller) -> Reply:
         """What the model of a rank begins with."""
-        return raw(run.first_weights(caller.rank))
+        return raw(run.first_weights(caller))
 
     def batch(self, request: Request, run: Run, caller: Caller) -> Reply:
         """Samples, once it is this run's turn."""

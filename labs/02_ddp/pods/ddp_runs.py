@@ -7,10 +7,12 @@ leaves it to its caller. What pods can make grow has a bound:
     refusals in it        REFUSALS; later ones are only counted
     weights of a run      KEPT_BYTES; of what exceeds them the digest is noted and the bytes are not kept
     runs, and their data  RUNS, and the sizes in `ddp_spec`; only the grader makes runs
+    first weights         FIRST_WEIGHTS times to an address: nothing notes it, and the answer is large
 """
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -25,6 +27,8 @@ EVENT_BYTES = 1000
 REFUSALS = 500
 KEPT_BYTES = 160 * 2**20
 """Two sets of the largest weights that a run may have, and some more."""
+FIRST_WEIGHTS = 64
+"""Once for each process that begins, also where a pod's begin again and again."""
 FINISH = "finish"
 """Instead of a step: the weights that a rank ended with."""
 PAGE = 2000
@@ -87,6 +91,8 @@ class Run:
         self.digests: dict[tuple[int, int | str], str] = {}
         self.kept: dict[str, bytes] = {}
         self._first: dict[tuple[tuple[int, ...], bool], bytes] = {}
+        self._handed: Counter[str] = Counter()
+        """How often first weights went to an address."""
         self._reported: dict[str, set[int]] = {}
         """Steps by the pod whose process reported them since it joined."""
         self._brought: dict[tuple[str, int], str] = {}
@@ -134,9 +140,12 @@ class Run:
         """Inputs and outputs of a layer that a rank builds without using it."""
         return [self.job.outputs, self.job.outputs] if self.drill(rank, "unused") else None
 
-    def first_weights(self, rank: int) -> bytes:
+    def first_weights(self, caller: Caller) -> bytes:
         """The weights that the model of a rank begins with, those of an unused layer last; drawn once."""
-        hidden, extra = self.hidden(rank), self.extra(rank)
+        if self._handed[caller.ip] >= FIRST_WEIGHTS:
+            raise Refused(429, f"the first weights went to this address {FIRST_WEIGHTS} times; keep them")
+        self._handed[caller.ip] += 1
+        hidden, extra = self.hidden(caller.rank), self.extra(caller.rank)
         if (known := self._first.get((hidden, bool(extra)))) is not None:
             return known
         shapes = parameters(self.job.features, hidden, self.job.outputs)
