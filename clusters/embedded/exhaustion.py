@@ -13,6 +13,11 @@ _WORDS = (
         re.compile(rb"failed to create new OS thread|can't start new thread|Resource temporarily unavailable"),
         "the machine allows no more processes (ulimit -u, or pids.max of the control group); allow more",
     ),
+    (
+        re.compile(rb"(?:fs|i)notify[^\n]*too many open files"),
+        "this user has no inotify instances left, of which a node takes five and what is beside the nodes nine; end "
+        "other clusters, or allow more: sysctl -w fs.inotify.max_user_instances=1024",
+    ),
     (re.compile(rb"[Nn]o space left on device"), "the disk is full; make room"),
     (re.compile(rb"[Cc]annot allocate memory"), "there is no memory left; leave it more"),
 )

@@ -7,6 +7,10 @@ import pytest
 from clusters.embedded.exhaustion import exhausted
 
 PROCESSES = "the machine allows no more processes (ulimit -u, or pids.max of the control group); allow more"
+INSTANCES = (
+    "this user has no inotify instances left, of which a node takes five and what is beside the nodes nine; end other "
+    "clusters, or allow more: sysctl -w fs.inotify.max_user_instances=1024"
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,11 @@ PROCESSES = "the machine allows no more processes (ulimit -u, or pids.max of the
         ),
         ("RuntimeError: can't start new thread", f'"can\'t start new thread": {PROCESSES}'),
         ("sh: fork: Resource temporarily unavailable", f"'Resource temporarily unavailable': {PROCESSES}"),
+        (
+            'err="failed complete: fsnotify watcher init: couldn\'t initialize inotify: too many open files"',
+            f'"fsnotify watcher init: couldn\'t initialize inotify: too many open files": {INSTANCES}',
+        ),
+        ("inotify_init: too many open files", f"'inotify_init: too many open files': {INSTANCES}"),
         ("write data/x: no space left on device", "'no space left on device': the disk is full; make room"),
         ("mmap: Cannot allocate memory", "'Cannot allocate memory': there is no memory left; leave it more"),
     ],

@@ -100,8 +100,10 @@ def test_ending_a_cluster_that_was_replaced_leaves_the_new_one_alone(launcher: L
         what="the lock to be free",
         seconds=PATIENCE,
     )
-    second = launcher.start("again")
-    first.stop()
+    try:
+        second = launcher.start("again")
+    finally:
+        first.stop()  # also where there is no second: what was killed is a child that nobody else waits for
     second.check()
     assert second.kubeconfig.is_file()
     second.stop()
