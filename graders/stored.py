@@ -26,9 +26,11 @@ from graders.packed import MOST_FILE_BYTES, SUFFIX, Packed, RunUnreadable, is_pl
 from graders.record import FORMAT, MANIFEST, SIGNATURE
 
 MARKS = (MANIFEST, "run.jsonl", "verdict.json")
+"""A folder that holds one of these is a run's."""
 VARIANCE = "variance-"
 """How the names of the reports of `--repeat` begin, which are kept beside the runs."""
-"""A folder that holds one of these is a run's."""
+PAGE = ".html"
+"""How the names of the pages of `gpulab report` end, which are kept there as well."""
 
 
 UNDECODABLE = (ValueError, RecursionError)
@@ -236,15 +238,19 @@ def unpacked(name: str, stored: bytes) -> bytes:
 
 
 def runs_among(places: Sequence[Path]) -> list[Path]:
-    """These places without the reports of `--repeat`, which a shell finds by results/LAB/* as well.
+    """These places without what reports on runs and lies beside them, which a shell finds by results/LAB/* as well.
 
     Raises:
         RunUnreadable: there is nothing but such reports.
     """
-    left = [place for place in places if not (place.name.startswith(VARIANCE) and place.is_file())]
+    left = [place for place in places if not (_is_report(place.name) and place.is_file())]
     if places and not left:
         raise RunUnreadable(f"{places[0]} reports on runs, and is none; name a run's folder")
     return left
+
+
+def _is_report(name: str) -> bool:
+    return name.startswith(VARIANCE) or name.endswith(PAGE)
 
 
 def find(places: Sequence[Path]) -> list[Path]:

@@ -302,8 +302,10 @@ def test_gpulab_exports_stored_runs(mixed: Verdict, tmp_path: Path, capsys: pyte
     assert gpulab.main(["export", "markdown", str(run), "--out", str(out)]) == 0
     assert out.read_text() == markdown(mixed)
     report = tmp_path / "variance-0123456789abcdef.json"  # results/LAB/* is this as well, after --repeat
-    report.write_text("{}")
-    assert gpulab.main(["export", "gradebook", str(run), str(report)]) == 0
+    page = tmp_path / f"{run.name}.html"  # and this, after `gpulab report`
+    for each in (report, page):
+        each.write_text("{}")
+    assert gpulab.main(["export", "gradebook", str(run), str(page), str(report)]) == 0
     assert capsys.readouterr().out == gradebook([(run.name, mixed)])
     assert gpulab.main(["export", "gradebook", str(report)]) == 2
     assert capsys.readouterr().err == f"gpulab: {report} reports on runs, and is none; name a run's folder\n"

@@ -349,9 +349,10 @@ def test_runs_are_found_in_folders_packed_or_not(folder: Path, pack: Path, tmp_p
     (tmp_path / "loop").symlink_to(tmp_path)
     assert stored.find([tmp_path]) == [folder, tmp_path / "results/02_other/run", pack]
     assert stored.find([pack, folder]) == [pack, folder]
-    report = tmp_path / "variance-0123456789abcdef.txt"
-    report.write_text("")
-    assert stored.find([report, folder]) == [folder]
+    reports = [tmp_path / "variance-0123456789abcdef.txt", tmp_path / f"{folder.name}.html"]
+    for report in reports:
+        report.write_text("")
+    assert stored.find([*reports, folder]) == [folder]
     for place, why in ((tmp_path / "none", "is not there"), (folder / "evidence", "holds no run")):
         with pytest.raises(RunUnreadable) as caught:
             stored.find([folder, place])
