@@ -26,6 +26,7 @@ from clusters.process import foreign_settings
 from clusters.progress import Display
 from clusters.wait import WaitTimeout, until
 from graders import signing, variants
+from graders.api_server import API_ERRORS, answer_of
 from graders.cluster_evidence import ClusterEvidence
 from graders.errors import GraderError, InfrastructureError
 from graders.exports import formats
@@ -44,6 +45,12 @@ from graders.terms import Terms, terms_of
 ROOT = Path(__file__).resolve().parent
 CHARTS, LABS, RESULTS, WORK = ROOT / "charts", ROOT / "labs", ROOT / "results", ROOT / "work"
 sys.path += [str(package.parent) for package in sorted(LABS.glob("*/*_lab"))]  # what a lab imports of its own
+ERRORS: ErrorClasses = {
+    ValuesRefused: "learner",
+    SpecError: "harness",
+    ClusterError: "infrastructure",
+    **dict.fromkeys(API_ERRORS, "infrastructure"),
+}
 LEFT = "gpulab/left"
 """Label of a namespace that stays when its run has ended."""
 _USE = pytest.StashKey["ClusterUse"]()
@@ -173,14 +180,13 @@ def pytest_configure(config: pytest.Config) -> None:
     use = config.stash[_USE] = ClusterUse(
         config.option.cluster, config.option.name, config.option.images, _show(config), keep=config.option.keep
     )
-    errors: ErrorClasses = {ValuesRefused: "learner", SpecError: "harness", ClusterError: "infrastructure"}
     plugin = Plugin(
         labs=LABS,
         results=config.option.out.absolute(),
         submission=lambda lab: submission_folder(lab, explicit=config.option.submission, work=WORK, labs=LABS),
         machine=describe_machine(),
         version=harness_version(ROOT),
-        errors=errors,
+        errors=ERRORS,
         alive=use.check_alive,
         facts=use.facts,
         others=use.others,
@@ -311,10 +317,18 @@ def namespace(
         return
     with suppress(ClusterError):
         cluster.check()
-        progress(f"removing the namespace {name}")
+        _remove(core, name, progress)
+
+
+def _remove(core: kubernetes.client.CoreV1Api, name: str, progress: Progress) -> None:
+    """Removes a run's namespace and waits until it is gone; what it cannot do it says, and no check answers for it."""
+    progress(f"removing the namespace {name}")
+    try:
         core.delete_namespace(name)
         with suppress(WaitTimeout):
             until(lambda: _exists(core, name), lambda there: not there, what="the namespace to go", seconds=60)
+    except API_ERRORS as error:
+        progress(f"the namespace {name} was not seen to go: {answer_of(error)}")
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import kubernetes
-import urllib3.exceptions
 
+from graders.api_server import API_ERRORS, answer_of
 from graders.errors import GraderError, InfrastructureError
 
-_TROUBLE = (kubernetes.client.ApiException, urllib3.exceptions.HTTPError)
 RESTARTS = 2
 """A container that ended so often will not come up by itself."""
 PENDING_SECONDS = 30.0
@@ -149,14 +148,14 @@ class Pods:
         """Takes a pod away at once, without telling it, as a node that is lost does."""
         try:
             self._core.delete_namespaced_pod(pod, release.namespace, grace_period_seconds=0)
-        except _TROUBLE as error:
-            raise InfrastructureError(f"the pod {pod} cannot be deleted: {_said(error)}; grade again") from error
+        except API_ERRORS as error:
+            raise InfrastructureError(f"the pod {pod} cannot be deleted: {answer_of(error)}; grade again") from error
 
     def _service(self, release: Release) -> kubernetes.client.V1Service:
         try:
             found = self._core.list_namespaced_service(release.namespace, label_selector=_label(release)).items
-        except _TROUBLE as error:
-            said = f"the Service of {release.name} cannot be read: {_said(error)}; grade again"
+        except API_ERRORS as error:
+            said = f"the Service of {release.name} cannot be read: {answer_of(error)}; grade again"
             raise InfrastructureError(said) from error
         if len(found) != 1:
             raise InfrastructureError(f"{release.name} has {len(found)} Services, where one is to be asked")
@@ -165,8 +164,8 @@ class Pods:
     def _of(self, release: Release) -> list[kubernetes.client.V1Pod]:
         try:
             return list(self._core.list_namespaced_pod(release.namespace, label_selector=_label(release)).items)
-        except _TROUBLE as error:
-            said = f"the pods of {release.name} cannot be listed: {_said(error)}; grade again"
+        except API_ERRORS as error:
+            said = f"the pods of {release.name} cannot be listed: {answer_of(error)}; grade again"
             raise InfrastructureError(said) from error
 
     def _refuse_hopeless(self, release: Release, pods: Sequence[kubernetes.client.V1Pod], *, stuck: bool) -> None:
@@ -187,7 +186,7 @@ class Pods:
         name = f"{pod.metadata.name}:{release.port}"
         try:
             self._core.connect_get_namespaced_pod_proxy_with_path(name, release.namespace, release.path.lstrip("/"))
-        except _TROUBLE:
+        except API_ERRORS:
             return False
         return True
 
@@ -197,7 +196,7 @@ class Pods:
         name = f"{self._service(release).metadata.name}:{release.port}"
         try:
             self._core.connect_get_namespaced_service_proxy_with_path(name, release.namespace, release.path.lstrip("/"))
-        except _TROUBLE:
+        except API_ERRORS:
             return False
         return True
 
@@ -207,7 +206,7 @@ class Pods:
             for previous in (False, True):
                 try:
                     log = end_of_log(self._core, pod.metadata.name, release.namespace, previous=previous)
-                except _TROUBLE:
+                except API_ERRORS:
                     continue
                 if log:
                     return f"; its log ends:\n{log}"
@@ -293,10 +292,3 @@ def _state(pod: kubernetes.client.V1Pod) -> str:
         if status.state.waiting:
             return str(status.state.waiting.reason)
     return f"{pod.status.phase}, {'ready' if _ready(pod) else 'not ready'}"
-
-
-def _said(error: Exception) -> str:
-    """What the API server answered, in a line, without the headers and the body of its answer."""
-    if isinstance(error, kubernetes.client.ApiException):
-        return f"the API server answers {error.status} {error.reason}"
-    return f"the API server does not answer ({error})"

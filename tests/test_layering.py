@@ -12,6 +12,7 @@ BACKENDS = ("embedded", "existing", "k3s", "kind")
 LAYERS = (
     (
         "errors",
+        "api_server",
         "seeds",
         "arrivals",
         "lengths",
