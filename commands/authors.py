@@ -5,6 +5,7 @@ Place: `gpulab.py` adds these to its parser. Limits: what a gate asks is in grad
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -36,6 +37,10 @@ SKELETON = Path(__file__).parent / "skeleton"
 
 class FolderTaken(GraderError):
     """What is to be written would be mixed with what is there."""
+
+
+class PageUnwritable(GraderError):
+    """The table of cases and checks cannot be written where it was asked to be."""
 
 
 def add(commands: Commands) -> None:
@@ -103,7 +108,13 @@ def write_out(proof: Proof, name: str, place: Path) -> int:
 
 
 def verify(proof: Proof, folder: Path, grade: Grade, options: argparse.Namespace) -> int:
-    """Prints what each gate found, and the table; returns 0 only when all hold and no case was left out."""
+    """Prints what each gate found, and the table; returns 0 only when all hold and no case was left out.
+
+    Raises:
+        PageUnwritable: the page cannot be written, which is found out before the first grading where it can be.
+    """
+    if options.html:
+        _make_room(options.html)
     gates = structural_gates(proof)
     fits = all(gate.holds for gate in gates)
     if options.structure or not (fits or options.only):
@@ -117,15 +128,16 @@ def verify(proof: Proof, folder: Path, grade: Grade, options: argparse.Namespace
     gates += measured(proof, graded, whole=not options.only)
     found = matrix.record(proof, gates, graded, harness=harness, now=datetime.now(UTC).replace(microsecond=0))
     found.write(folder / "verify.json")
-    if options.html:
-        write_whole(options.html, matrix.page(found).encode())
     print(f"\n{matrix.text(found)}")
     print_gates(gates)
     if found.left_out:
         print(
             f"{len(found.left_out)} of {len(proof.cases)} cases were left out, which proves no lab; grade the rest "
-            f"with: gpulab verify {proof.lab.name} --resume"
+            f"with: {_the_rest(proof.lab, options)}"
         )
+    if options.html:
+        _make_room(options.html)
+        write_whole(options.html, matrix.page(found).encode())
     return 0 if found.holds and not found.left_out else 1
 
 
@@ -152,11 +164,32 @@ def _graded(gradings: Gradings, lab: Lab, options: argparse.Namespace) -> list[G
                 display.clear()
                 graded.append(each)
                 print(outcome(lab, each), flush=True)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, GraderError):
         done = f"{len(graded)} of {len(due)} gradings are done"
-        print(f"gpulab: {done}; go on with: gpulab verify {lab.name} --resume", file=sys.stderr)
+        print(f"gpulab: {done}; go on with: {_the_rest(lab, options, options.only)}", file=sys.stderr)
         raise
     return graded
+
+
+def _the_rest(lab: Lab, options: argparse.Namespace, only: Sequence[str] = ()) -> str:
+    """The command that takes what was graded and grades the rest in the same way."""
+    words = ["gpulab", "verify", lab.name, "--resume", *(f"--only={name}" for name in only)]
+    words += [f"--runs={options.runs}"] if options.runs != 1 else []
+    words += [f"--out={options.out}"] if options.out else []
+    words += [f"--html={options.html}"] if options.html else []
+    words += [word for word in words_of_cluster(options) if word != "--cluster=embedded"]
+    return shlex.join(words)
+
+
+def _make_room(page: Path) -> None:
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror
+    else:
+        why = "it is a folder" if page.is_dir() else "" if os.access(page.parent, os.W_OK) else "Permission denied"
+    if why:
+        raise PageUnwritable(f"the table cannot be written to {page} ({why}); name another file")
 
 
 def outcome(lab: Lab, graded: Graded) -> str:
@@ -170,14 +203,19 @@ def outcome(lab: Lab, graded: Graded) -> str:
 
 def grader(lab: Lab, options: argparse.Namespace) -> Grade:
     """Grades in a process of its own, with the lab's own numbers, whoever asks."""
-    words = [f"--cluster={options.cluster}", "--no-variants", *(f"--images={file}" for file in options.images)]
-    words += [f"--name={options.name}"] if options.name else []
+    words = [*words_of_cluster(options), "--no-variants"]
 
     def grade(submission: Path, place: Path) -> Verdict:
         _, verdict = repeat.graded(lab.name, [*words, f"--submission={submission}"], place, place / "grade.log")
         return verdict
 
     return grade
+
+
+def words_of_cluster(options: argparse.Namespace) -> list[str]:
+    """The flags that choose the cluster of each grading."""
+    words = [f"--cluster={options.cluster}", *(f"--images={file}" for file in options.images)]
+    return words + ([f"--name={options.name}"] if options.name else [])
 
 
 def _machines(file: Path) -> Machines | str:

@@ -41,7 +41,7 @@ def verify(small: SmallLab, *words: str, **told: tuple[CheckResult, CheckResult]
 
 
 def test_all_gates_hold(small: SmallLab, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verify(small, "--runs", "2", "--html", str(small.root / "matrix.html")) == 0
+    assert verify(small, "--runs", "2", "--html", str(small.root / "pages/matrix.html")) == 0
     assert capsys.readouterr().out == (
         """\
 reference: as it must be (0 s)
@@ -73,7 +73,7 @@ faults       holds: 2 graded, each named by its check with its hint, and by no u
 cheats       holds: 1 graded, each refused in the words for it, and worth nothing where it attacks
 """
     )
-    assert "<h1>50_small: what proves it</h1>" in (small.root / "matrix.html").read_text()
+    assert "<h1>50_small: what proves it</h1>" in (small.root / "pages/matrix.html").read_text()
     assert (small.root / "results/verify.json").is_file()
 
 
@@ -99,6 +99,26 @@ def test_a_part_proves_no_lab(small: SmallLab, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert out.splitlines()[:2] == ["reference: as it must be (kept from before)", "starter: as it must be (0 s)"]
     assert verify(small, "--resume", "--only", "starter") == 0
+    words = ("--out=a b", "--runs=2", f"--html={small.root}/page.html", "--name=course", "--images=mine.toml")
+    assert verify(small, "--only=starter", *words) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "4 of 5 cases were left out, which proves no lab; grade the rest with: gpulab verify 50_small --resume "
+        f"--runs=2 '--out=a b' --html={small.root}/page.html --images=mine.toml --name=course"
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [("", "it is a folder"), ("file/page.html", "File exists"), ("file/more/page.html", "Not a directory")],
+)
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_graded(
+    small: SmallLab, tmp_path: Path, page: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(authors.PageUnwritable) as caught:
+        verify(small, "--html", str(tmp_path / page))
+    assert str(caught.value) == f"the table cannot be written to {tmp_path / page} ({why}); name another file"
+    assert not (small.root / "results").exists()
 
 
 def test_what_a_chart_shares_with_others_is_part_of_the_lab(
@@ -185,9 +205,14 @@ def test_ctrl_c_says_how_to_go_on(small: SmallLab, capsys: pytest.CaptureFixture
         return small.verdict(PASSED, PASSED)
 
     with pytest.raises(KeyboardInterrupt):
-        authors.verify(small.proof, small.root / "results", grade, options())
+        authors.verify(small.proof, small.root / "results", grade, options("--runs=2"))
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "gpulab: 1 of 5 gradings are done; go on with: gpulab verify 50_small --resume"
+        "gpulab: 2 of 6 gradings are done; go on with: gpulab verify 50_small --resume --runs=2"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        authors.verify(small.proof, small.root / "results", grade, options("--only=starter"))
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "gpulab: 0 of 1 gradings are done; go on with: gpulab verify 50_small --resume --only=starter"
     )
     assert verify(small, "--resume") == 0
     assert capsys.readouterr().out.startswith(
