@@ -69,7 +69,7 @@ TURNED: dict[str, Failure] = {
         but("scaling", turns=turns(idle=0.05, idle_sent=300.0, idle_ended=2)),
         "failed",
         "meanwhile",
-        "2 processes or threads came and went in a pod while others had their turns; 1.00 times: 100 ms a step, where "
+        "a pod began and ended 2 processes or threads while others had their turns; 1.00 times: 100 ms a step, where "
         "one rank alone takes 83 ms for its part: an efficiency of 83%",
     ),
     "pods that came and went": (

@@ -177,7 +177,7 @@ def _meanwhile(facts: Turns, threshold: Thresholds) -> list[str]:
     for most, of, words in (
         ("scaling_idle", "idle", "a pod used {:.1f} cores"),
         ("scaling_idle_bytes", "idle_sent", "a pod sent {:.0f} bytes a second"),
-        ("scaling_idle_ended", "idle_ended", "{:.0f} processes or threads came and went in a pod"),
+        ("scaling_idle_ended", "idle_ended", "a pod began and ended {:.0f} processes or threads"),
     ):
         waited = [value for turn in _submissions(facts) if (value := getattr(turn, of)) is not None]
         if waited and (usual := statistics.median(waited)) > threshold(most):
