@@ -15,7 +15,7 @@ from graders.submission import digest
 
 DIGITS = 12
 """Of the harness's digest in its version."""
-HARNESS = ("graders", "clusters")
+HARNESS = ("graders", "clusters", "conftest.py")
 
 
 def harness_version(root: Path) -> str:
@@ -33,7 +33,7 @@ def lab_digest(lab: Lab) -> str:
 
 
 def folder_digest(*folders: Path, without: Sequence[str] = ("README.md",)) -> str:
-    """SHA-256 (hex) over the names and contents of all files in some folders, but for documents."""
+    """SHA-256 (hex) over the names and contents of some files, and of all in some folders, but for documents."""
     whole = hashlib.sha256()
     for folder in folders:
         files = {name: content for name, content in contents(folder).items() if PurePosixPath(name).name not in without}
@@ -42,7 +42,9 @@ def folder_digest(*folders: Path, without: Sequence[str] = ("README.md",)) -> st
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files in a folder by name (relative, with slashes), but for Python's bytecode; none where it is not there."""
+    """A file, or all in a folder, by name (relative, with slashes), but for Python's bytecode; none where it is not."""
+    if folder.is_file():
+        return {folder.name: folder.read_bytes()}
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")

@@ -82,3 +82,9 @@ def test_the_harness_is_known_by_its_release_and_its_code(
     assert before.startswith("9.8.7+")
     assert len(before) == len("9.8.7+") + 12
     assert (harness_version(tmp_path) != before) is counts
+
+
+def test_the_wiring_for_pytest_is_part_of_the_harness(tmp_path: Path) -> None:
+    before = harness_version(tmp_path)
+    (tmp_path / "conftest.py").write_text("1\n")
+    assert harness_version(tmp_path) != before
