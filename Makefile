@@ -17,7 +17,7 @@ demo: .venv/ready machine  ## grade the reference of 03_vllm on the embedded clu
 lab: .venv/ready machine  ## grade your work on LAB (work/LAB, else its starter)
 	$(BIN)/gpulab grade $(LAB)
 
-test: .venv/ready machine lint  ## every test that this machine can run
+test: .venv/ready machine lint  ## the tests that this machine can run, but those of `walk`
 	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 quick: .venv/ready  ## the tests that need no cluster and no patience
