@@ -5,6 +5,8 @@ Place: `gpulab.py` adds them to its parser. Limits: they start no cluster.
 
 import argparse
 import os
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,12 +31,16 @@ def add(commands: Commands) -> None:
 
 def run_variance(options: argparse.Namespace) -> int:
     """Reports on stored runs."""
-    from graders.rubric import read_verdict
+    from graders.rubric import read_verdict, readable_verdicts
     from graders.stored import runs_among
     from graders.variance import render, variance_of
 
-    folders = runs_among(options.runs) or [path.parent for path in RESULTS.glob("*/*/verdict.json")]
-    print(render(variance_of([(folder.name, read_verdict(folder / "verdict.json")) for folder in folders])), end="")
+    if named := runs_among(options.runs):
+        runs = [(folder.name, read_verdict(folder / "verdict.json")) for folder in named]
+    else:
+        folders = [path.parent for path in sorted(RESULTS.glob("*/*/verdict.json"))]
+        runs = readable_verdicts(folders, partial(print, file=sys.stderr))
+    print(render(variance_of(runs)), end="")
     return 0
 
 

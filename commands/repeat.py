@@ -21,7 +21,7 @@ from commands.places import ROOT
 from graders.errors import GraderError
 from graders.gates.gradings import foretold
 from graders.record import pretty, write_whole
-from graders.rubric import Verdict, read_verdict, read_verdicts
+from graders.rubric import Verdict, read_verdict, readable_verdicts
 from graders.stored import VARIANCE
 from graders.told import printed
 from graders.variance import Runs, Variance, render, variance_of
@@ -119,7 +119,8 @@ def repeat(
     finally:
         if mine:
             say("")
-            report(read_verdicts(results / lab), results / lab, say)
+            folders = [path.parent for path in sorted((results / lab).glob("*/verdict.json"))]
+            report(readable_verdicts(folders, say), results / lab, say)
     broken = any(verdict.status == "error" for verdict in mine)
     return status or (3 if broken else 1 if any(verdict.status != "passed" for verdict in mine) else 0)
 

@@ -22,6 +22,10 @@ OF_THE_WHOLE = ("--attempts=", "--submitted=", "--sign=")
 OF_A_CLUSTER = ("--cluster=", "--name=", "--images=")
 
 
+HERE = Path("labs")
+"""Where the labs are, seen from the project's root."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """A thing to do, in words, and its command."""
 
@@ -29,11 +33,22 @@ class Step(msgspec.Struct, frozen=True):
     command: str
 
 
-def next_steps(verdict: Verdict, check: CheckResult) -> tuple[Step, ...]:
-    """What to do about this check of a run; nothing for one that passed or was skipped."""
+def seen_from(here: Path, place: Path) -> Path:
+    """How a place is typed in the folder `here`: as short as it can be without going up."""
+    return place.relative_to(here) if place.is_relative_to(here) else place
+
+
+def next_steps(verdict: Verdict, check: CheckResult, labs: Path = HERE) -> tuple[Step, ...]:
+    """What to do about this check of a run; nothing for one that passed or was skipped.
+
+    Args:
+        verdict: of the run.
+        check: one of its checks.
+        labs: the folder of the labs, as it is typed where the commands are.
+    """
     lab = shlex.quote(verdict.lab)
     alone = shlex.join(
-        ["pytest", f"labs/{verdict.lab}", "-k", f"test_{check.id}"]
+        ["pytest", str(labs / verdict.lab), "-k", f"test_{check.id}"]
         + [flag for flag in verdict.flags if not flag.startswith(OF_THE_WHOLE)]
     )
     again = shlex.join(["gpulab", "grade", verdict.lab, *verdict.flags])
@@ -111,10 +126,10 @@ def root_causes(verdict: Verdict) -> tuple[CheckResult, ...]:
     return tuple(check for check in verdict.checks if check.status not in ("passed", "skipped"))
 
 
-def commands(verdict: Verdict, place: Path) -> tuple[str, ...]:
+def commands(verdict: Verdict, place: Path, labs: Path = HERE) -> tuple[str, ...]:
     """What to type after a run, whose folder is `place`: for what it left, for some root causes, and for the whole."""
     steps = [*left_steps(verdict.left)] if verdict.left else []
-    steps += [step for check in root_causes(verdict)[:MOST_CAUSES] for step in next_steps(verdict, check)]
+    steps += [step for check in root_causes(verdict)[:MOST_CAUSES] for step in next_steps(verdict, check, labs)]
     return (*dict.fromkeys(step.command for step in steps), f"gpulab report {shlex.quote(str(place))}")
 
 

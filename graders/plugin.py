@@ -25,6 +25,7 @@ from graders.exports import formats
 from graders.fixtures import RUNS
 from graders.lab import Lab
 from graders.machine import Machine
+from graders.next_steps import seen_from
 from graders.provenance import lab_digest
 from graders.record import NotWritten, Record, run_id
 from graders.report import render_scorecard
@@ -270,9 +271,9 @@ class Plugin:
         """Prints the scorecards."""
         here = config.invocation_params.dir
         for run in config.stash.get(RUNS, {}).values():
-            place = run.place.relative_to(here) if run.place.is_relative_to(here) else run.place
+            place, labs = seen_from(here, run.place), seen_from(here, self._labs)
             terminalreporter.section("scorecard")
-            terminalreporter.write(render_scorecard(run.verdict, place, color=terminalreporter.hasmarkup))
+            terminalreporter.write(render_scorecard(run.verdict, place, labs=labs, color=terminalreporter.hasmarkup))
         for said in self._unexported:
             terminalreporter.write_line(printed(f"not exported: {said}"), red=True)
 

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from graders.next_steps import commands
+from graders.next_steps import HERE, commands
 from graders.rubric import CheckResult, Status, Verdict
 from graders.told import plain, score, told, where_graded, whose, without_commands
 
@@ -26,12 +26,13 @@ _STYLES: dict[Status, str] = {
 }
 
 
-def render_scorecard(verdict: Verdict, place: Path, *, width: int = 80, color: bool = False) -> str:
+def render_scorecard(verdict: Verdict, place: Path, *, labs: Path = HERE, width: int = 80, color: bool = False) -> str:
     """The scorecard as text.
 
     Args:
         verdict: what to show.
         place: where its verdict.json is.
+        labs: the folder of the labs, as it is typed where the commands are.
         width: columns to fit.
         color: whether to use terminal escapes.
     """
@@ -46,11 +47,11 @@ def render_scorecard(verdict: Verdict, place: Path, *, width: int = 80, color: b
         legacy_windows=False,
         _environ={},
     )
-    console.print(Group(*_page(verdict, place, width)))
+    console.print(Group(*_page(verdict, place, labs, width)))
     return without_commands("\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n")
 
 
-def _page(verdict: Verdict, place: Path, width: int) -> Iterator[RenderableType]:
+def _page(verdict: Verdict, place: Path, labs: Path, width: int) -> Iterator[RenderableType]:
     yield _words(f"{verdict.lab}: {verdict.title}", "bold")
     yield Text()
     for check in verdict.checks:
@@ -65,7 +66,7 @@ def _page(verdict: Verdict, place: Path, width: int) -> Iterator[RenderableType]
     yield Text()
     if verdict.status != "passed" or verdict.left:
         yield _words("what to look at next:")
-        for command in commands(verdict, place.parent):
+        for command in commands(verdict, place.parent, labs):
             yield Padding(_words(typed(command, width - 2)), (0, 0, 0, 2))
         yield Text()
     if verdict.left:

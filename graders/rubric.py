@@ -4,7 +4,7 @@ Place: lab checks return a `Finding`; the plugin turns findings and exceptions i
 writes the verdict after each; reports and exports only read it. Limits: a check's points are all or nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -356,6 +356,17 @@ def read_verdict(path: Path) -> Verdict:
 def read_verdicts(folder: Path) -> list[tuple[str, Verdict]]:
     """The verdicts in a lab's folder of results, each with its run's name; raises HarnessError as `read_verdict`."""
     return [(path.parent.name, read_verdict(path)) for path in sorted(folder.glob("*/verdict.json"))]
+
+
+def readable_verdicts(folders: Iterable[Path], say: Callable[[str], None]) -> list[tuple[str, Verdict]]:
+    """The verdicts of runs' folders, each with its run's name; of one that cannot be read it says why and goes on."""
+    found = []
+    for folder in folders:
+        try:
+            found.append((folder.name, read_verdict(folder / "verdict.json")))
+        except HarnessError as error:
+            say(f"left out: {error}")
+    return found
 
 
 def verdict_of(content: bytes, place: str) -> Verdict:

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 import gpulab
+from commands import course
 from commands import repeat as row
 from commands.places import ROOT
 from commands.repeat import NotGraded, repeat
 from graders.rubric import Verdict, write_verdict
-from graders.variance import Variance
+from graders.variance import Variance, render, variance_of
 from tests.graders.test_variance import RUNS, check, run
 
 FIRST = "run 1 of {} begins: how long it takes is not known yet"
@@ -99,6 +100,33 @@ def test_figures_grow_over_earlier_runs(tmp_path: Path) -> None:
     repeated(tmp_path, Gradings(GOOD[0]), 1)
     repeated(tmp_path, Gradings(*GOOD[1:]), 2)
     assert kept(tmp_path).runs == ("run-1", "run-2", "run-3")
+
+
+def test_an_earlier_verdict_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    broken = tmp_path / "03_vllm/run-0/verdict.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    status, said = repeated(tmp_path, Gradings(GOOD[0]), 1)
+    assert (status, kept(tmp_path).runs) == (0, ("run-1",))
+    assert said[3] == (
+        f"left out: {broken} is not a verdict that can be read: Input data was truncated; grade the submission again"
+    )
+
+
+def test_all_stored_runs_are_compared_but_one_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repeated(tmp_path, Gradings(*GOOD), 3)
+    broken = tmp_path / "02_ddp/run-0/verdict.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("[]")
+    monkeypatch.setattr(course, "RESULTS", tmp_path)
+    assert gpulab.main(["variance"]) == 0
+    out, err = capsys.readouterr()
+    why = f"{broken} is not a verdict that can be read: Expected `object`, got `array`; grade the submission again"
+    assert (out, err) == (render(variance_of(GOOD)), f"left out: {why}\n")
+    assert gpulab.main(["variance", str(broken.parent)]) == 2
+    assert capsys.readouterr().err == f"gpulab: {why}\n"
 
 
 def test_ctrl_c_still_reports_what_ended_before(tmp_path: Path) -> None:

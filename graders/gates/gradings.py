@@ -11,7 +11,7 @@ was undecided, and therefore made again.
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 import msgspec
 
@@ -158,7 +158,7 @@ class Gradings:
         if not known:
             return None
         before = [self._read(self._place(case, run)) for case, run in due]
-        return sum(found.seconds if found else median(known) for found in before)
+        return sum(found.seconds if found else fmean(known) for found in before)
 
     def _says_nothing(self, graded: Graded) -> bool:
         """Whether it did not come to what it must, for want of a decision."""

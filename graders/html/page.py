@@ -19,7 +19,17 @@ from graders.html.evidence import Evidence
 from graders.html.loads import Load, groups, quantile
 from graders.html.plots import DASHES, Panel, Plot
 from graders.html.timeline import timeline
-from graders.next_steps import Step, kept_steps, live_steps, next_steps, root_causes, waiting_for
+from graders.next_steps import (
+    HERE,
+    Step,
+    kept_steps,
+    live_steps,
+    next_steps,
+    root_causes,
+    seen_from,
+    waiting_for,
+)
+from graders.process import ROOT
 from graders.record import write_whole
 from graders.rubric import CheckResult, Verdict
 from graders.told import plain, score, told, where_graded, whose
@@ -72,7 +82,7 @@ def write(run: Path, out: Path | None = None) -> Path:
             "name a file elsewhere"
         )
     here = Path.cwd()  # from where the commands on the page work
-    text = render(evidence.read(place.relative_to(here) if place.is_relative_to(here) else place))
+    text = render(evidence.read(seen_from(here, place)), seen_from(here, ROOT / HERE))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, text.encode())
@@ -81,8 +91,8 @@ def write(run: Path, out: Path | None = None) -> Path:
     return target
 
 
-def render(found: Evidence) -> str:
-    """The page as text."""
+def render(found: Evidence, labs: Path = HERE) -> str:
+    """The page as text, with the folder of the labs as it is typed where its commands are."""
     draw = _loaded()
     pages = Environment(
         loader=PackageLoader("graders.html"),
@@ -103,7 +113,7 @@ def render(found: Evidence) -> str:
         whose=whose(verdict),
         late=score(verdict) if verdict.late is not None and verdict.late.days else None,
         machine=_machine(verdict),
-        causes=[_cause(verdict, check) for check in root_causes(verdict)],
+        causes=[_cause(verdict, check, labs) for check in root_causes(verdict)],
         live=live_steps(verdict),
         kept=kept_steps(verdict, found.place, found.files) if found.place.is_dir() else (),
         sections=sections,
@@ -151,12 +161,12 @@ def _section(check: CheckResult, number: int, found: Evidence) -> Section:
     return Section(check=check, anchor=f"check-{number}", told=dict(told(check)), panels=tuple(panels), loads=loads)
 
 
-def _cause(verdict: Verdict, check: CheckResult) -> Cause:
+def _cause(verdict: Verdict, check: CheckResult, labs: Path) -> Cause:
     return Cause(
         check=check,
         told=tuple(told(check)),
         waiting=waiting_for(verdict, check),
-        steps=next_steps(verdict, check),
+        steps=next_steps(verdict, check, labs),
     )
 
 

@@ -1,5 +1,6 @@
 """What the plugin leaves on the disk: a run that could not be written, what is redacted, what is signed."""
 
+import os
 import resource
 from collections.abc import Iterator
 
@@ -82,6 +83,14 @@ def test_the_flags_that_grade_the_same_again_are_in_the_verdict_and_told(session
         "    --course-secret-file=/course/secret",
         f"  gpulab report {RUN}",
     ]
+
+
+def test_what_to_type_next_works_where_grading_was_asked_for(session: Session) -> None:
+    elsewhere = session.pytester.mkdir("elsewhere")
+    os.chdir(elsewhere)
+    result = session.run(FIRST.replace("GOOD", "LOW") + SECOND)
+    told = result.outlines.index("what to look at next:") + 1
+    assert result.outlines[told] == f"  pytest {session.lab} -k test_first"
 
 
 def test_the_manifest_is_signed(session: Session) -> None:

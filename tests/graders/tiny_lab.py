@@ -4,6 +4,7 @@ Place: tests of the plugin, of what it exports, and of attacks on it. Limits: th
 `session` of tests/conftest.py makes one, for modules that load the plugin pytester.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class Session:
             token=lambda: "abcdef",
         )
         return self.pytester.runpytest_inprocess(
-            "labs/01_tiny",
+            os.path.relpath(self.lab),
             "-p",
             "no:cacheprovider",
             "--import-mode=importlib",

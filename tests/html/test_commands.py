@@ -51,7 +51,10 @@ def test_paths_are_told_from_the_working_folder(stored: Path, tmp_path: Path, mo
     text = page.write(stored).read_text()
     log = "results/03_vllm/20260901T120000Z-abcdef/evidence/cluster/logs/submission-0/vllm.log"
     assert f"<code>tail -n 40 {log}</code>" in text
+    assert f"<code>pytest {ROOT}/labs/03_vllm -k test_objective</code>" in text
     assert str(tmp_path) not in text
+    monkeypatch.chdir(ROOT)
+    assert "<code>pytest labs/03_vllm -k test_objective</code>" in page.write(stored, tmp_path / "page").read_text()
 
 
 def test_the_newest_run_is_the_default(
