@@ -89,8 +89,8 @@ def test_what_to_type_next_works_where_grading_was_asked_for(session: Session) -
     elsewhere = session.pytester.mkdir("elsewhere")
     os.chdir(elsewhere)
     result = session.run(FIRST.replace("GOOD", "LOW") + SECOND)
-    told = result.outlines.index("what to look at next:") + 1
-    assert result.outlines[told] == f"  pytest {session.lab} -k test_first"
+    told = "".join(line.strip() for line in result.outlines).partition("what to look at next:")[2]
+    assert told.startswith(f"pytest \\{session.lab} \\-k test_first")  # the path is longer than a line
 
 
 def test_the_manifest_is_signed(session: Session) -> None:
