@@ -3,12 +3,15 @@ LAB ?= 03_vllm
 PYTHON ?= python3
 PACKAGES := bubblewrap iproute2 nftables
 BIN := .venv/bin
+# A node takes five inotify instances, what is beside the nodes nine, three tests at a time 126; Linux allows a user 128.
+INSTANCES := /proc/sys/fs/inotify/max_user_instances
+WORKERS ?= $(shell [ "$$(cat $(INSTANCES))" -ge 256 ] && echo 3 || echo 2)
 # uv trusts what the system trusts, as pip does.
 export UV_SYSTEM_CERTS ?= 1
 IMAGES := clusters/embedded/images
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo lab test quick faults walk lint lock machine conformance
+.PHONY: demo lab test quick faults walk lint lock machine instances conformance
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready machine  ## grade the reference of 03_vllm on the embedded cluster
@@ -17,8 +20,8 @@ demo: .venv/ready machine  ## grade the reference of 03_vllm on the embedded clu
 lab: .venv/ready machine  ## grade your work on LAB (work/LAB, else its starter)
 	$(BIN)/gpulab grade $(LAB)
 
-test: .venv/ready machine lint  ## the tests that this machine can run, but those of `walk`
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+test: .venv/ready machine instances lint  ## the tests that this machine can run, but those of `walk`
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 quick: .venv/ready  ## the tests that need no cluster and no patience
 	$(BIN)/pytest -m "not cluster and not serving and not slow and not walk"
@@ -60,6 +63,12 @@ lock: .venv/ready  ## write every lock anew: the harness, Go, vLLM, PyTorch, the
 	@PATH="$(BIN):$$PATH" uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/harness.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
+
+instances:
+	@if [ -w $(INSTANCES) ] && [ "$$(cat $(INSTANCES))" -lt 256 ]; then \
+	  echo "Allowing a user 1024 inotify instances until this machine starts anew (fs.inotify.max_user_instances)"; \
+	  echo 1024 >$(INSTANCES) || true; \
+	fi
 
 # The embedded cluster's system programs: installed where that is possible without asking, else named by the doctor.
 machine:
