@@ -7,6 +7,7 @@ import io
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -27,7 +28,7 @@ _STYLES: dict[Status, str] = {
 
 
 def render_scorecard(verdict: Verdict, place: Path, *, labs: Path = HERE, width: int = 80, color: bool = False) -> str:
-    """The scorecard as text.
+    """The scorecard as text, no line of which is longer than `width` but for a path that is: a broken one is no path.
 
     Args:
         verdict: what to show.
@@ -47,7 +48,7 @@ def render_scorecard(verdict: Verdict, place: Path, *, labs: Path = HERE, width:
         legacy_windows=False,
         _environ={},
     )
-    console.print(Group(*_page(verdict, place, labs, width)))
+    console.print(Group(*_page(verdict, place, labs, width)), crop=False)
     return without_commands("\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n")
 
 
@@ -67,14 +68,14 @@ def _page(verdict: Verdict, place: Path, labs: Path, width: int) -> Iterator[Ren
     if verdict.status != "passed" or verdict.left:
         yield _words("what to look at next:")
         for command in commands(verdict, place.parent, labs):
-            yield Padding(_words(typed(command, width - 2)), (0, 0, 0, 2))
+            yield _copied(indent(typed(command, width - 2), "  "))
         yield Text()
     if verdict.left:
         yield _words("left on the cluster; remove it before you grade again:")
-        yield Padding(_words(verdict.left.remove), (0, 0, 0, 2))
+        yield _copied(indent(typed(verdict.left.remove, width - 2), "  "))
         yield Text()
     yield _words("verdict, with evidence beside it:")
-    yield _words(str(place))
+    yield _copied(str(place))
 
 
 def typed(command: str, width: int) -> str:
@@ -107,6 +108,11 @@ def _details(check: CheckResult) -> Table:
     for name, text in told(check):
         rows.add_row(name, _words(text))
     return rows
+
+
+def _copied(text: str) -> Text:
+    """What is copied to be typed, with no lines but its own; a terminal shows a long one as several."""
+    return Text(plain(text), no_wrap=True, overflow="ignore")
 
 
 def _words(text: str, style: str = "") -> Text:
