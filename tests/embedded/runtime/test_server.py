@@ -48,6 +48,29 @@ def test_a_pod_has_an_address_until_it_is_stopped(node: Node) -> None:
     assert refusal(lambda: node.runtime.PodSandboxStatus(request)) == said
 
 
+def test_what_the_kubelet_may_not_ask_is_refused_with_a_sentence(node: Node) -> None:
+    pod = node.pod("over")
+    ready = node.create(pod, ["true"])
+    node.runtime.StopPodSandbox(node.api.StopPodSandboxRequest(pod_sandbox_id=pod))
+    handled = node.api.RunPodSandboxRequest(config=node.pod_config("handled"), runtime_handler="kata")
+    start = node.api.StartContainerRequest(container_id=ready)
+    image = node.api.RemoveImageRequest(image=node.api.ImageSpec(image="docker.io/library/busybox:latest"))
+    calls = {
+        "the runtime class asks for the handler 'kata'; this node has the default only": partial(
+            node.runtime.RunPodSandbox, handled
+        ),
+        f"pod sandbox {pod!r} is stopped, so no container can be created in it": partial(node.create, pod, ["true"]),
+        f"pod sandbox {pod!r} is stopped, so no container can be started in it": partial(
+            node.runtime.StartContainer, start
+        ),
+        "the image docker.io/library/busybox:latest is an environment of this machine, which no node removes": partial(
+            node.images.RemoveImage, image
+        ),
+    }
+    for said, call in calls.items():
+        assert refusal(call) == (grpc.StatusCode.FAILED_PRECONDITION, said)
+
+
 def test_output_and_exit_code_come_back(node: Node) -> None:
     container = node.start(node.pod("talker"), ["sh", "-c", "echo out; echo err >&2; printf last; exit 3"])
     status = node.ended(container)
