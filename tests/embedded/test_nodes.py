@@ -26,6 +26,23 @@ controlPlane:
   defaultNotReadyTolerationSeconds: 1
   defaultUnreachableTolerationSeconds: 1
 """
+READER = """
+import socket, time
+server = socket.create_server(("", 80))
+print("up", flush=True)
+connection, _ = server.accept()
+time.sleep(600)
+"""
+WRITER = """
+import socket, time
+connection = socket.create_connection(({!r}, 80))
+connection.settimeout(1)
+try:
+    connection.sendall(bytes(100_000_000))
+except TimeoutError:
+    print("stuck", flush=True)
+time.sleep(600)
+"""
 WEB = """
 apiVersion: apps/v1
 kind: Deployment
@@ -86,6 +103,17 @@ def pings(cluster: EmbeddedCluster, address: str) -> bool:
     except CommandFailed:
         return False
     return True
+
+
+def apply(kubectl: Kubectl, name: str, node: str, program: str) -> None:
+    """A pod on a node; two of them ask for that node's port 8080."""
+    ports = [{"containerPort": 80, "hostPort": 8080}] if name in ("writer", "heir") else []
+    command = ["/usr/bin/python3", "-c", program]
+    container = {"name": "main", "image": "python:3.12", "command": command, "ports": ports}
+    spec = {"nodeName": node, "terminationGracePeriodSeconds": 0, "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+    kubectl.phase(name, "Running")
 
 
 def test_the_times_of_the_control_plane_are_in_the_traits(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:
@@ -161,6 +189,26 @@ def test_a_lost_node_comes_back_empty(cluster: EmbeddedCluster, kubectl: Kubectl
     assert pings(cluster, "172.30.0.2")
     node = kubectl.get("node", "spot-1")
     assert node["status"]["allocatable"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_node_comes_back_with_all_its_addresses_though_a_connection_is_left(
+    cluster: EmbeddedCluster, kubectl: Kubectl
+) -> None:
+    apply(kubectl, "reader", "steady", READER)
+    kubectl.wait_for(lambda: kubectl("logs", "reader"), bool, "the reader to listen")
+    apply(kubectl, "writer", "spot-1", WRITER.format(kubectl.get("pod", "reader")["status"]["podIP"]))
+    kubectl.wait_for(lambda: kubectl("logs", "writer"), bool, "the writer to be stuck")
+    address = kubectl.get("pod", "writer")["status"]["podIP"]
+    cluster.lose("spot-1")
+    kubectl("delete", "pod", "writer", "--grace-period=0", "--force")
+    cluster.heal("spot-1")
+    for name in ("heir", "other"):
+        apply(kubectl, name, "spot-1", "import time; time.sleep(600)")
+        kubectl.phase(name, "Running")
+    assert address in [kubectl.get("pod", name)["status"]["podIP"] for name in ("heir", "other")]
+    refused = [each["message"] for each in kubectl.get("events") if each["reason"] == "FailedCreatePodSandBox"]
+    assert refused == []
+    kubectl("delete", "pod", "reader", "heir", "other", "--grace-period=0", "--force")
 
 
 def test_a_spot_notice_marks_the_node_and_then_it_is_lost(cluster: EmbeddedCluster, kubectl: Kubectl) -> None:

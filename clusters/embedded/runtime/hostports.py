@@ -46,7 +46,7 @@ def rules(pod: str, address: str, node: str, mappings: Iterable[Message]) -> str
         ("postrouting", "type nat hook postrouting priority 95", [back]),
     ]
     body = "".join(f" chain {name} {{ {kind}; {'; '.join(each)}; }}\n" for name, kind, each in chains)
-    return f"table ip {_table(pod)} {{\n{body}}}\n"
+    return f"table ip {_tables(node)}{pod[:16]} {{\n{body}}}\n"
 
 
 def open_(pod: str, address: str, node: str, mappings: Iterable[Message], *, nft: str) -> None:
@@ -59,10 +59,18 @@ def open_(pod: str, address: str, node: str, mappings: Iterable[Message], *, nft
     process.run([nft, "-f", "-"], stdin=rules(pod, address, node, mappings))
 
 
-def close(pod: str, *, nft: str) -> None:
+def close(pod: str, node: str, *, nft: str) -> None:
     """Removes a pod's rules; a pod without is no error."""
     with contextlib.suppress(process.CommandFailed):
-        process.run([nft, "delete", "table", "ip", _table(pod)])
+        process.run([nft, "delete", "table", "ip", f"{_tables(node)}{pod[:16]}"])
+
+
+def clear(node: str, *, nft: str) -> None:
+    """Removes the rules of all pods of the node with that address, for a runtime that begins and has none."""
+    names = [line.split()[-1] for line in process.run([nft, "list", "tables", "ip"]).splitlines()]
+    for name in names:
+        if name.startswith(_tables(node)):
+            process.run([nft, "delete", "table", "ip", name])
 
 
 def _address(mapping: Message, node: str) -> str:
@@ -77,5 +85,6 @@ def _address(mapping: Message, node: str) -> str:
         ) from error
 
 
-def _table(pod: str) -> str:
-    return f"hostport_{pod[:16]}"
+def _tables(node: str) -> str:
+    """How the names of the tables of a node's pods begin: all nodes share one network."""
+    return f"hostport_{node.replace('.', '_')}_"

@@ -10,6 +10,7 @@ node-side device has, so no proxy_arp and no sysctl of the node is needed.
 import asyncio
 import contextlib
 import ipaddress
+import json
 
 from clusters import process
 from clusters.embedded.runtime.errors import Exhausted
@@ -61,6 +62,22 @@ async def detach(pod: str, *, ip: str) -> None:
     """Removes the pod's devices, and with them its route; what is not there is no error."""
     with contextlib.suppress(process.CommandFailed):
         await asyncio.to_thread(process.run, [ip, "link", "del", device(pod)])
+
+
+def clear(pods: str, *, ip: str) -> None:
+    """Removes the devices of a node's pods, for a runtime that begins and has none; what is not there is no error.
+
+    A pod's namespace outlives its processes while the kernel keeps a connection of theirs that the other side does not
+    read, and with it the device and the route to an address that the next pod gets.
+
+    Args:
+        pods: the node's pod network, as in "10.244.1.0/24".
+        ip: path of the program.
+    """
+    routes = json.loads(process.run([ip, "-json", "route", "show", "root", pods]) or "[]")
+    for name in {route["dev"] for route in routes}:
+        with contextlib.suppress(process.CommandFailed):
+            process.run([ip, "link", "del", name])
 
 
 def node_side(pod: str, address: str, process_id: int) -> str:

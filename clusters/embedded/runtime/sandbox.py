@@ -113,7 +113,7 @@ class Sandboxes:
             await asyncio.gather(*(container.kill() for container in pod.all()))
             if pod.ready and pod.address:
                 if hostports.wanted(pod.config.port_mappings):
-                    await asyncio.to_thread(hostports.close, pod.id, nft=self._programs["nft"])
+                    await asyncio.to_thread(hostports.close, pod.id, self._config.address, nft=self._programs["nft"])
                 await network.detach(pod.id, ip=self._programs["ip"])
                 self._addresses.give_back(pod.address)
             pod.namespaces.close()

@@ -26,6 +26,7 @@ from clusters.embedded.runtime import (
     base,
     errors,
     gpus,
+    hostports,
     images,
     namespaces,
     network,
@@ -66,6 +67,8 @@ async def serve(config: NodeConfig, stop: asyncio.Event) -> None:
     state = Path(config.state)
     _empty(state / "containers", state / "stage", Path(config.shm))
     cgroups.renew(config.limits)  # a runtime before this one has left its own, whose containers ended with it
+    network.clear(config.pods, ip=programs["ip"])
+    hostports.clear(config.address, nft=programs["nft"])
     api = protos.load(Path(config.descriptors) / "cri.binpb")
     known = images.load(Path(config.images), Path(config.added_images) if config.added_images else None)
     pods = Sandboxes(

@@ -30,7 +30,7 @@ def test_the_rules_of_a_pod(cri: Api) -> None:
     ]
     config = cri.PodSandboxConfig(port_mappings=mappings)
     assert rules("0123456789abcdef0", "10.244.1.2", "172.30.0.1", wanted(config.port_mappings)).splitlines() == [
-        "table ip hostport_0123456789abcdef {",
+        "table ip hostport_172_30_0_1_0123456789abcdef {",
         " chain prerouting { type nat hook prerouting priority -105; ip daddr 172.30.0.1 tcp dport 8080 dnat to "
         "10.244.1.2:80; ip daddr 127.0.0.1 udp dport 53 dnat to 10.244.1.2:5353; }",
         " chain output { type nat hook output priority -105; ip daddr 172.30.0.1 tcp dport 8080 dnat to "
