@@ -1,6 +1,7 @@
 """What lab 02 says when its own pods, or the cluster, are not as it needs them, and when a training does not go on."""
 
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -87,6 +88,42 @@ def test_a_rank_that_others_speak_for_is_the_learners() -> None:
     assert str(error.value) == (
         "a report as rank 1 of proof came from proof-0 (2 such events); let each rank speak for itself only"
     )
+
+
+@pytest.mark.parametrize("status", ["False", "True", None])
+def test_a_pod_that_its_node_gives_no_sandbox_is_an_error_of_the_cluster(
+    status: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([100.0, 105.0, 110.5])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    conditions = [{"type": "PodReadyToStartContainers", "status": status}] if status else None
+    pod = kubernetes.client.ApiClient()._ApiClient__deserialize(
+        {
+            "metadata": {"name": "drill-0", "uid": "u"},
+            "spec": {"nodeName": "gpu-2", "containers": [{"name": "trainer", "resources": {}}]},
+            "status": {"phase": "Pending", "conditions": conditions},
+        },
+        "V1Pod",
+    )
+    bench: Any = SimpleNamespace(trainers=SimpleNamespace(of=lambda run: [trainers._trainer(pod)]), _bare={})
+    for seconds in (0.0, 5.0):
+        Bench.refuse_stuck(bench, "drill", seconds)
+    if status != "False":
+        Bench.refuse_stuck(bench, "drill", 10.5)
+        return
+    with pytest.raises(InfrastructureError) as error:
+        Bench.refuse_stuck(bench, "drill", 10.5)
+    assert str(error.value) == (
+        "the node gpu-2 has made no sandbox for drill-0 in 10 s; evidence/cluster/events.jsonl of the run says why"
+    )
+
+
+def test_a_pod_that_no_node_takes_is_an_error_of_the_cluster() -> None:
+    pods = [SimpleNamespace(name="drill-0", node="", leaving=False, bare=False)]
+    bench: Any = SimpleNamespace(trainers=SimpleNamespace(of=lambda run: pods), _bare={})
+    with pytest.raises(InfrastructureError) as error:
+        Bench.refuse_stuck(bench, "drill", 31.0)
+    assert str(error.value) == "no node takes drill-0 of drill after 31 s"
 
 
 def test_a_training_that_does_not_reach_the_step_where_it_is_to_be_broken_is_the_learners() -> None:

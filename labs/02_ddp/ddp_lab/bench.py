@@ -32,6 +32,8 @@ SEEDS = random.SystemRandom()
 """Drawn anew in each run, so that no answer can be tuned to them; each is kept in the record."""
 SERVICE_SECONDS = 60.0
 PENDING_SECONDS = 30.0
+BARE_SECONDS = 10.0
+"""In which a node has made a pod's sandbox by far; images are fetched after it."""
 LOOK_SECONDS = 1.0
 """Between two looks at the Job and the pods of a training that is followed: they take time of those that are timed."""
 LIBRARY = "ddplab.py"
@@ -68,6 +70,7 @@ class Bench:
         self.control = Control(client, charts.namespace, self._token)
         self.trainers = Trainers(client, charts.namespace)
         self.specs: dict[str, RunSpec] = {}
+        self._bare: dict[str, float] = {}  # since when a pod was seen without a sandbox, by its uid
         self._kept: list[str] = []
         self._begun = False
 
@@ -153,10 +156,17 @@ class Bench:
         return self.control.follow(run, lambda story: ended or done(story), seconds=seconds, every=every, look=look)
 
     def refuse_stuck(self, run: str, seconds: float) -> None:
-        """Raises InfrastructureError where a pod has found no node for long; notes who is there."""
-        waiting = [each.name for each in self.trainers.of(run) if not each.node and not each.leaving]
+        """Raises InfrastructureError where a pod gets no node, or from its node no sandbox, for long."""
+        pods, now = self.trainers.of(run), time.monotonic()
+        waiting = [each.name for each in pods if not each.node and not each.leaving]
         if waiting and seconds > PENDING_SECONDS:
             raise InfrastructureError(f"no node takes {', '.join(waiting)} of {run} after {seconds:.0f} s")
+        for each in pods:
+            if each.bare and now - self._bare.setdefault(each.uid, now) > BARE_SECONDS:
+                raise InfrastructureError(
+                    f"the node {each.node} has made no sandbox for {each.name} in {BARE_SECONDS:.0f} s; "
+                    "evidence/cluster/events.jsonl of the run says why"
+                )
 
     def strange(self, run: str, story: Story) -> list[str]:
         """Events of a training that nobody could send who is what he says, a phrase each."""

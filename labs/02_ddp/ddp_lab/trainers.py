@@ -105,6 +105,8 @@ class Trainer:
     """Its termination message, which is diagnosis.json."""
     host: str = ""
     """The IP address of its node, where exporters answer."""
+    bare: bool = False
+    """Whether its node has taken it and says that it has no sandbox, with a network, yet."""
     container: str = ""
     """The id of its container while this runs; another one after each start."""
 
@@ -367,6 +369,11 @@ def _disturbed(trainer: Trainer, said: str) -> SubmissionError:
     )
 
 
+def _lacks_sandbox(pod: kubernetes.client.V1Pod) -> bool:
+    conditions = pod.status.conditions or []
+    return any(each.type == "PodReadyToStartContainers" and each.status == "False" for each in conditions)
+
+
 def _trainer(pod: kubernetes.client.V1Pod) -> Trainer:
     status = next((each for each in pod.status.container_statuses or [] if each.name == CONTAINER), None)
     ended = status and (status.state.terminated or (status.last_state and status.last_state.terminated))
@@ -383,5 +390,6 @@ def _trainer(pod: kubernetes.client.V1Pod) -> Trainer:
         leaving=pod.metadata.deletion_timestamp is not None,
         said=(ended.message or "") if ended else "",
         host=pod.status.host_ip or "",
+        bare=pod.status.phase == "Pending" and pod.metadata.deletion_timestamp is None and _lacks_sandbox(pod),
         container=(status.container_id or "") if status and status.state.running else "",
     )
