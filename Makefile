@@ -21,7 +21,7 @@ lab: .venv/ready machine  ## grade your work on LAB (work/LAB, else its starter)
 	$(BIN)/gpulab grade $(LAB)
 
 test: .venv/ready machine instances lint  ## the tests that this machine can run, but those of `walk`
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 quick: .venv/ready  ## the tests that need no cluster and no patience
 	$(BIN)/pytest -m "not cluster and not serving and not slow and not walk"

@@ -21,7 +21,7 @@ def test_make_runs_as_many_tests_at_a_time_as_inotify_instances_allow(
 ) -> None:
     (tmp_path / "allowed").write_text(f"{allowed}\n")
     said = made("--dry-run", "test", f"INSTANCES={tmp_path}/allowed")
-    assert said.splitlines()[-1] == f".venv/bin/pytest --numprocesses {workers} --dist loadfile"
+    assert said.splitlines()[-1] == f".venv/bin/pytest --numprocesses {workers} --dist loadfile --no-loadscope-reorder"
 
 
 @pytest.mark.parametrize(("allowed", "left"), [(128, 1024), (256, 256)])

@@ -10,7 +10,7 @@ import pytest
 
 from clusters.wait import until
 from tests.patience import PATIENCE
-from tests.turns import Turns, register
+from tests.turns import Turns, TurnsPlugin, register
 
 
 def door_is_closed(folder: Path) -> bool:
@@ -70,3 +70,16 @@ def test_only_one_of_several_workers_takes_turns(told: dict[str, object], names:
     )
     register(config)
     assert [name for name, _ in manager.list_name_plugin() if name == "turns"] == names
+
+
+def test_files_whose_tests_are_all_alone_come_first_and_then_the_largest(tmp_path: Path) -> None:
+    def test(file: str, *, alone: bool = False) -> Any:
+        marked = pytest.mark.alone if alone else None
+        return SimpleNamespace(path=Path(file), get_closest_marker=lambda _: marked)
+
+    items = [
+        *[test("small"), test("mixed", alone=True), test("mixed"), test("large"), test("large"), test("large")],
+        *[test("alone", alone=True), test("alone", alone=True)],
+    ]
+    TurnsPlugin(Turns(tmp_path)).pytest_collection_modifyitems(items)
+    assert [str(each.path) for each in items] == ["alone"] * 2 + ["large"] * 3 + ["mixed"] * 2 + ["small"]

@@ -5,6 +5,7 @@ running, such as a cluster without work, goes on.
 """
 
 import fcntl
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,16 @@ class TurnsPlugin:
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Begins with the files of which each test is alone, before idle clusters of others are beside them.
+
+        Then come the largest files, as pytest-xdist has them without --no-loadscope-reorder.
+        """
+        tests = Counter(item.path for item in items)
+        shared = {item.path for item in items if item.get_closest_marker("alone") is None}
+        items.sort(key=lambda item: (item.path in shared, -tests[item.path]))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
