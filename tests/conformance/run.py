@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -159,8 +160,12 @@ def specs(
             passed += match[1] != "[FAILED]"
             progress(f"running the {report.stem} specs: {passed} passed, {failed} failed")
 
-    with log.open("w") as output, suppress(CommandFailed):  # it fails when a spec does; the report tells which
-        stream(argv, each, env=dict(env), cwd=report.parent)
+    with (
+        tempfile.TemporaryDirectory(prefix="gpulab-conformance-") as temporary,  # a spec leaves files there
+        log.open("w") as output,
+        suppress(CommandFailed),  # it fails when a spec does; the report tells which
+    ):
+        stream(argv, each, env={**env, "TMPDIR": temporary}, cwd=report.parent)
     if not report.is_file():
         raise MachineError(f"the suite ended before it wrote {report}; what it said is in {log}")
     return suite.results(report.read_bytes())

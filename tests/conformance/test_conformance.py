@@ -117,3 +117,26 @@ def test_without_packages_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest
         "The images of the conformance suite are made of them; let `apt-get update` work here, or point KUBECONFIG at "
         "a cluster with a container runtime"
     )
+
+
+def test_what_a_spec_leaves_in_its_temporary_folder_is_removed(tmp_path: Path) -> None:
+    report = tmp_path / "subset.json"
+    shell = 'touch "$TMPDIR/left"; printf %s "$TMPDIR" >place; echo "[]" >subset.json; exit 1; # '
+    tested = run.Tested(tmp_path / "kubeconfig", tmp_path / "kubectl")
+
+    assert run.specs(tested, ["/bin/sh", "-c", shell], report, {"PATH": "/usr/bin:/bin"}, lambda _: None) == []
+
+    place = Path((tmp_path / "place").read_text())
+    assert place.name.startswith("gpulab-conformance-")
+    assert not place.exists()
+
+
+def test_a_suite_that_ends_without_its_report_says_where_its_words_are(tmp_path: Path) -> None:
+    tested = run.Tested(tmp_path / "kubeconfig", tmp_path / "kubectl")
+
+    with pytest.raises(MachineError) as raised:
+        run.specs(tested, ["/bin/sh", "-c", "exit 2"], tmp_path / "serial.json", {"PATH": "/bin"}, lambda _: None)
+
+    assert str(raised.value) == (
+        f"the suite ended before it wrote {tmp_path}/serial.json; what it said is in {tmp_path}/serial.log"
+    )
