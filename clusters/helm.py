@@ -14,6 +14,7 @@ import pyhelm3.errors
 
 from clusters.api import ClusterError
 
+_REFUSED = (pyhelm3.errors.FailedToRenderChartError, pyhelm3.errors.InvalidResourceError)
 _REFUSALS = ("values don't meet the specifications of the schema", "values.schema.json")
 
 
@@ -52,7 +53,7 @@ class Helm:
 
 
 def _refused(error: pyhelm3.errors.Error) -> bool:
-    return isinstance(error, pyhelm3.errors.FailedToRenderChartError) or any(words in str(error) for words in _REFUSALS)
+    return isinstance(error, _REFUSED) or any(words in str(error) for words in _REFUSALS)
 
 
 def _words(error: pyhelm3.errors.Error) -> str:

@@ -1,11 +1,10 @@
 """Does a server treat a measurement as it treats its users? Accusations by name, over all answers of a run. Pure.
 
 Place: the suite of liars and `benchmarks/honest.py` examine a `Run` with it, beside `crosscheck`, which holds the
-server's counters against it. No lab calls it yet: lab 03 fixes image, model and arguments of its server. Limits: a
-server is accused of what it did to this run; that it did nothing else is not proven. Pace that a busy machine can give
-is only held against a server where half of its answers or more show it.
-
-An accusation is a name and a sentence with what was found; those of single answers have the names of `faults`.
+server's counters against it. No lab calls it yet: where a lab fixes image, model and arguments, none needs to. Limits:
+a server is accused of what it did to this run; that it did nothing else is not proven. Pace that a busy machine can
+give is only held against a server where half of its answers or more show it. An accusation is a name and a sentence
+with what was found; those of single answers have the names of `faults`.
 """
 
 import json

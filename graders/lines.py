@@ -19,7 +19,7 @@ FORMAT = "gpulab/record/v1"
 EVENTS_FORMAT = "gpulab/events/v1"
 """Of Kubernetes' events, which `cluster_evidence` keeps and reports read."""
 FILE_BYTES = 32 << 20
-"""Of one file's content; the largest load run of lab 03 has 12 MB."""
+"""Of one file's content; the largest load run so far has 12 MB."""
 
 Write = Callable[[int, bytes | memoryview], int]
 H = TypeVar("H")
