@@ -30,7 +30,7 @@ TURN = {
     "submission": Turn(seconds=0.6, sent=(6000, 6000), cpu=(0.55, 0.55)),
 }
 TURNS = Turns(steps=6, ranks=2, gradient_bytes=1000, turns=(TURN,) * 6, error=1e-6)
-KILLED = Loss(what="process", rank=0, step=11, saving=True, joined=4.0, met=5.0, first=6.0, again=1)
+KILLED = Loss(what="process", rank=0, step=11, saving=True, noticed=3.0, joined=4.0, met=5.0, first=6.0, again=1)
 DELETED = Loss(what="pod", rank=1, step=20, joined=9.0, met=10.0, first=11.0, again=2)
 LOST = Loss(what="node", rank=0, step=30, joined=19.0, met=20.0, first=21.0, again=0)
 NAMED = Drilled(fault="hang", rank=1, seconds=9.0, said=(Diagnosis("hang", 1, "it did not come"),))

@@ -123,8 +123,9 @@ def test_what_comes_after_a_loss_is_told_from_what_was_on_its_way() -> None:
     coming = loss_of(story(*before, *late, *met, *again), "pod", 1, 5.5, world=2)
     there = loss_of(story(*before, *late, *met, *again, report("c", 1, 3)), "pod", 1, 5.5, world=2)
 
-    assert (silent.joined, silent.met, silent.first, silent.again) == (None, None, None, 0)
-    assert (coming.step, coming.joined, coming.met, coming.first, coming.again) == (2, 2.5, 4.5, None, 1)
+    assert (silent.noticed, silent.joined, silent.met, silent.first, silent.again) == (None, None, None, None, 0)
+    assert (coming.noticed, coming.step, coming.joined, coming.met, coming.first) == (1.5, 2, 2.5, 4.5, None)
+    assert coming.again == 1
     assert (there.step, there.first, there.again) == (2, 9.5, 1)
 
 
@@ -144,13 +145,15 @@ def test_who_was_not_lost_brings_nothing_nearer() -> None:
     assert done.first == 10.5
 
 
-def test_a_killed_process_is_back_when_its_own_pod_joins() -> None:
+@pytest.mark.parametrize("uid", ["a", "c"], ids=["its own", "another"])
+def test_a_killed_process_is_back_when_its_own_pod_joins_or_the_one_that_replaces_it(uid: str) -> None:
+    """As where pods are never started again, and the Job makes others."""
     before = [join("a"), join("b"), report("a", 0, 0), report("b", 1, 0)]
-    after = [join("b"), join("a"), batch("a", 0, 1, 0), report("a", 0, 1), report("b", 1, 1)]
+    after = [join("b"), join(uid), batch(uid, 0, 1, 0), report(uid, 0, 1), report("b", 1, 1)]
 
     found = loss_of(story(*before, *after), "process", 0, 3.5, world=2, uid="a")
 
-    assert (found.joined, found.first) == (1.5, 4.5)
+    assert (found.noticed, found.joined, found.first) == (0.5, 1.5, 4.5)
 
 
 def test_steps_that_are_done_again_after_a_new_one_are_counted_until_the_next_loss() -> None:

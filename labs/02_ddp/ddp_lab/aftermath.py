@@ -11,8 +11,8 @@ from ddp_lab.recovery_facts import Loss, What
 def loss_of(story: Story, what: What, rank: int, at: float, *, world: int, uid: str = "", saving: bool = False) -> Loss:
     """The loss of a rank at a time of the service, and what came after it; `first` is None as long as nothing did.
 
-    A new step has to be read and reported once who was lost is there again: a pod of its own, or of a killed process
-    its pod. Who joins without having been lost brings nothing nearer.
+    A new step has to be read and reported once who was lost is there again: in a pod that was not there before, or a
+    killed process in its own. Who joins without having been lost brings nothing nearer.
 
     Args:
         story: of the training.
@@ -25,7 +25,7 @@ def loss_of(story: Story, what: What, rank: int, at: float, *, world: int, uid: 
     """
     known = {event.uid for event in story.events if event.t <= at}
     joins = [event for event in story.of("join") if event.t > at]
-    back = [event.t for event in joins if (event.uid == uid if what == "process" else event.uid not in known)]
+    back = [event.t for event in joins if event.uid not in known or (what == "process" and event.uid == uid)]
     joined, begun = min(back, default=None), min((event.t for event in joins), default=None)
     before = {event.step for event in story.of("report") if joined is None or event.t < joined}
     last = max(before, default=-1)
@@ -54,6 +54,7 @@ def loss_of(story: Story, what: What, rank: int, at: float, *, world: int, uid: 
         rank=rank,
         step=last,
         saving=saving,
+        noticed=None if begun is None else begun - at,
         joined=None if joined is None else joined - at,
         met=None if met is None else met - at,
         first=None if first is None else first - at,

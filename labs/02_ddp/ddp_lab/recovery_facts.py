@@ -25,7 +25,8 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
         rank: of it.
         step: the last that all ranks had reported before.
         saving: whether a checkpoint was being written at that moment.
-        joined: until the first new process joined.
+        noticed: until any process joined anew, which somebody had noticed by then.
+        joined: until who was lost was there again.
         met: until all ranks had met again.
         first: until a step was reported that had not been reported before.
         again: steps that were done a second time.
@@ -36,6 +37,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     step: int
     saving: bool = False
+    noticed: float | None = None
     joined: float | None = None
     met: float | None = None
     first: float | None = None
@@ -46,11 +48,12 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
         """The loss and its aftermath in a phrase."""
         if self.first is None:
             return f"{WORDS[self.what]} of rank {self.rank}: no new step{self.problem}"
-        parts = [f"{name} after {seconds:.1f} s" for name, seconds in self._times() if seconds is not None]
+        parts = [f"{name} {seconds:.1f} s" for name, seconds in self._times() if seconds is not None]
         return f"{WORDS[self.what]} of rank {self.rank}: {', '.join(parts)}, {self.again} steps again"
 
     def _times(self) -> tuple[tuple[str, float | None], ...]:
-        return (("joined", self.joined), ("met", self.met), ("a new step", self.first))
+        after = (("joined after", self.joined), ("met after", self.met), ("a new step after", self.first))
+        return (("noticed within", self.noticed), *after)
 
 
 class Recovery(Facts, frozen=True, kw_only=True):
