@@ -1,6 +1,7 @@
 """What lab 02 says when its own pods, or the cluster, are not as it needs them, and when a training does not go on."""
 
 import json
+import random
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,10 @@ from clusters.wait import WaitTimeout
 from ddp_lab import control, trainers
 from ddp_lab.bench import Bench
 from ddp_lab.control import Control
+from ddp_lab.events import Story
 from ddp_lab.recovery import Broken
+from ddp_lab.runs import scaling
+from ddp_lab.scaling import Race
 from ddp_lab.trainers import Trainers
 from graders.errors import InfrastructureError, SubmissionError
 
@@ -106,30 +110,41 @@ def test_a_pod_that_its_node_gives_no_sandbox_is_an_error_of_the_cluster(
         "V1Pod",
     )
     bench: Any = SimpleNamespace(trainers=SimpleNamespace(of=lambda run: [trainers._trainer(pod)]), _bare={})
-    for seconds in (0.0, 5.0):
-        Bench.refuse_stuck(bench, "drill", seconds)
+    for _ in range(2):
+        Bench.refuse_stuck(bench, "drill")
     if status != "False":
-        Bench.refuse_stuck(bench, "drill", 10.5)
+        Bench.refuse_stuck(bench, "drill")
         return
     with pytest.raises(InfrastructureError) as error:
-        Bench.refuse_stuck(bench, "drill", 10.5)
+        Bench.refuse_stuck(bench, "drill")
     assert str(error.value) == (
         "the node gpu-2 has made no sandbox for drill-0 in 10 s; evidence/cluster/events.jsonl of the run says why"
     )
 
 
-def test_a_pod_that_no_node_takes_is_an_error_of_the_cluster() -> None:
-    pods = [SimpleNamespace(name="drill-0", node="", leaving=False, bare=False)]
-    bench: Any = SimpleNamespace(trainers=SimpleNamespace(of=lambda run: pods), _bare={})
+def test_a_pod_that_no_node_takes_for_long_is_an_error_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one may have waited before it, as after each loss."""
+    moments = iter([100.0, 129.0, 131.0, 160.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(moments))
+    pods = [SimpleNamespace(name="drill-0", uid=uid, node="", leaving=False, bare=False) for uid in "aabb"]
+    waiting = iter(pods)
+    bench: Any = SimpleNamespace(trainers=SimpleNamespace(of=lambda run: [next(waiting)]), _bare={}, _homeless={})
+    for _ in range(4):
+        Bench.refuse_stuck(bench, "drill")
+    monkeypatch.setattr(time, "monotonic", lambda: 161.5)
+    bench.trainers.of = lambda run: pods[3:]
     with pytest.raises(InfrastructureError) as error:
-        Bench.refuse_stuck(bench, "drill", 31.0)
-    assert str(error.value) == "no node takes drill-0 of drill after 31 s"
+        Bench.refuse_stuck(bench, "drill")
+    assert str(error.value) == "no node takes drill-0 of drill after 30 s"
 
 
-def test_a_training_that_does_not_reach_the_step_where_it_is_to_be_broken_is_the_learners() -> None:
+@pytest.mark.parametrize(("ended", "when"), [(False, "within 60 s"), (True, "before the Job ended")])
+def test_a_training_that_does_not_reach_the_step_where_it_is_to_be_broken_is_the_learners(
+    ended: bool, when: str
+) -> None:
     story = SimpleNamespace(done=lambda world: 3)
     bench = SimpleNamespace(
-        follow=lambda *_, **__: (story, False),
+        follow=lambda *_, **__: (story, ended),
         describe=lambda *_: "step 3 is under way; pods: Running, Running",
         trainers=SimpleNamespace(last_words=lambda run: f"; the log of {run}-0 ends:\nwaiting"),
     )
@@ -137,6 +152,29 @@ def test_a_training_that_does_not_reach_the_step_where_it_is_to_be_broken_is_the
     with pytest.raises(SubmissionError) as error:
         Broken._until_step(broken, 9, 60.0)
     assert str(error.value) == (
-        "step 9 was not done by 2 ranks within 60 s: step 3 is under way; pods: Running, Running; the log of broken-0 "
+        f"step 9 was not done by 2 ranks {when}: step 3 is under way; pods: Running, Running; the log of broken-0 "
         "ends:\nwaiting"
     )
+
+
+def test_turns_that_were_not_done_keep_the_ledgers_of_what_was_launched() -> None:
+    ended: list[str] = []
+    bench = SimpleNamespace(
+        control=SimpleNamespace(story=lambda run: Story([])),
+        keep=lambda run, _: f"evidence/{run}-ledger.jsonl.gz",
+        trainers=SimpleNamespace(end=ended.append),
+    )
+    race: Any = SimpleNamespace(
+        _bench=bench,
+        _specs={"submission": scaling(random.Random(1), ranks=2, micro_batches=2, steps=57)},
+        _steps=6,
+        ranks=2,
+        _measured=Mock(side_effect=SubmissionError("steps 3 to 8 were not done within 20 s")),
+        _launched=lambda: ["race-single", "race-submission"],
+        _counting={"uid": Mock()},
+    )
+    found = Race._run(race)
+    assert (found.problem, found.turns) == ("steps 3 to 8 were not done within 20 s", ())
+    assert found.evidence == ("evidence/race-single-ledger.jsonl.gz", "evidence/race-submission-ledger.jsonl.gz")
+    assert ended == ["race-single", "race-submission"]
+    race._counting["uid"].close.assert_called_once_with()

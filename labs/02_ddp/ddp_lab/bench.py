@@ -70,7 +70,8 @@ class Bench:
         self.control = Control(client, charts.namespace, self._token)
         self.trainers = Trainers(client, charts.namespace)
         self.specs: dict[str, RunSpec] = {}
-        self._bare: dict[str, float] = {}  # since when a pod was seen without a sandbox, by its uid
+        self._homeless: dict[str, float] = {}  # since when a pod was seen without a node, by its uid
+        self._bare: dict[str, float] = {}  # as much without a sandbox
         self._kept: list[str] = []
         self._begun = False
 
@@ -133,7 +134,7 @@ class Bench:
         """Follows a training until its Job has ended or time is up; `Job.ended` is None then.
 
         Raises:
-            InfrastructureError: no node takes its pods, or their image is not there.
+            InfrastructureError: no node takes its pods, or a node makes no sandbox for one.
         """
         story, _ = self.follow(run, lambda _: False, progress, seconds=seconds, every=0.2)
         self.keep(run, story)
@@ -143,25 +144,25 @@ class Bench:
         self, run: str, done: Callable[[Story], bool], progress: Progress, *, seconds: float, every: float = 0.1
     ) -> tuple[Story, bool]:
         """Follows a training until its story is `done`, its Job has ended or time is up; the last says whether."""
-        begun, looked, ended = time.monotonic(), 0.0, False
+        looked, ended = 0.0, False
 
         def look(story: Story) -> None:
             nonlocal looked, ended
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
-                self.refuse_stuck(run, time.monotonic() - begun)
+                self.refuse_stuck(run)
                 ended = self.trainers.job(run).ended is not None
                 progress(self.describe(run, story))
 
         return self.control.follow(run, lambda story: ended or done(story), seconds=seconds, every=every, look=look)
 
-    def refuse_stuck(self, run: str, seconds: float) -> None:
+    def refuse_stuck(self, run: str) -> None:
         """Raises InfrastructureError where a pod gets no node, or from its node no sandbox, for long."""
-        pods, now = self.trainers.of(run), time.monotonic()
-        waiting = [each.name for each in pods if not each.node and not each.leaving]
-        if waiting and seconds > PENDING_SECONDS:
-            raise InfrastructureError(f"no node takes {', '.join(waiting)} of {run} after {seconds:.0f} s")
-        for each in pods:
+        now = time.monotonic()
+        for each in self.trainers.of(run):
+            waiting = not each.node and not each.leaving
+            if waiting and now - self._homeless.setdefault(each.uid, now) > PENDING_SECONDS:
+                raise InfrastructureError(f"no node takes {each.name} of {run} after {PENDING_SECONDS:.0f} s")
             if each.bare and now - self._bare.setdefault(each.uid, now) > BARE_SECONDS:
                 raise InfrastructureError(
                     f"the node {each.node} has made no sandbox for {each.name} in {BARE_SECONDS:.0f} s; "

@@ -35,7 +35,7 @@ def drills(check: Check, bench: Bench, progress: Progress, number: int) -> Drill
     ends: dict[str, float] = {}
     while len(ends) < len(specs) and time.monotonic() < limit:
         for name in specs.keys() - ends.keys():
-            bench.refuse_stuck(name, time.monotonic() - begun)
+            bench.refuse_stuck(name)
             if bench.trainers.job(name).ended:
                 ends[name] = bench.control.now(name)
         say(f"{len(ends)} of {len(specs)} trainings have ended")

@@ -49,6 +49,7 @@ class Broken:
 
     def process(self) -> Recovery:
         """Kills the process that saves, whichever rank's it is; rank 0's where none has a checkpoint open in time."""
+        found: list[Loss] = []
         try:
             self._until_step(CHECKPOINT_EVERY + SEEDS.randint(1, 3), START_SECONDS)
             story = self._story()
@@ -62,13 +63,13 @@ class Broken:
                 self._bench.trainers.kill(trainer, join.pid)
             # The kill takes place in the pod, some time after it is asked for: its time is that of the last event
             # of the process that was killed.
-            loss = self._after("process", rank, self._last_of(join), uid=join.uid, saving=bool(saving))
-            if loss.first is not None:  # who begins from the start after one new step is seen to
-                self._until_step(loss.step + BETWEEN, START_SECONDS)
+            found.append(self._after("process", rank, self._last_of(join), uid=join.uid, saving=bool(saving)))
+            if found[-1].first is not None:  # who begins from the start after one new step is seen to
+                self._until_step(found[-1].step + BETWEEN, START_SECONDS)
             self._bench.refuse_strange(self.name, self._story())
         except SubmissionError as problem:
-            return self._ended(Recovery(losses=(), problem=str(problem)), "process")
-        return self._finding([loss], "process")
+            return self._ended(Recovery(losses=tuple(found), problem=str(problem)), "process")
+        return self._finding(found, "process")
 
     def pods(self) -> Recovery:
         """Deletes a pod, loses a node, and waits for the end."""
@@ -133,15 +134,14 @@ class Broken:
         return max(own)
 
     def _until_step(self, step: int, seconds: float) -> None:
-        story, _ = self._bench.follow(
+        story, ended = self._bench.follow(
             self.name, lambda story: story.done(self._world) >= step, self._say, seconds=seconds
         )
         if story.done(self._world) < step:
+            when = "before the Job ended" if ended else f"within {seconds:.0f} s"
             what = self._bench.describe(self.name, story)
             words = self._bench.trainers.last_words(self.name)
-            raise SubmissionError(
-                f"step {step} was not done by {self._world} ranks within {seconds:.0f} s: {what}{words}"
-            )
+            raise SubmissionError(f"step {step} was not done by {self._world} ranks {when}: {what}{words}")
 
     def _of_rank(self, story: Story, rank: int) -> tuple[Event, Trainer]:
         here = {each.uid: each for each in self._bench.trainers.of(self.name)}

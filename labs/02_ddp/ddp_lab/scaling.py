@@ -65,26 +65,29 @@ class Race:
             turns=(),
         )
         try:
-            self._start()
-            turns = tuple(self._pair(number) for number in range(self._pairs))
-            read = self._bench.control.story(self._names["submission"]).batches(self.ranks)
-            drawn = SEEDS.randrange(self._pairs)
-            error, leap = self._replayed(read, drawn), self._leap(drawn)
-            measured = range(WARM_UP, WARM_UP + self._steps * self._pairs)
-            fewest = min(len(set(read.get(step, ()))) for step in measured)
-            epochs = epochs_read(job, [read.get(step, ()) for step in range(measured.stop)])
-            unread = max((each.missing for each in epochs), default=0)
+            found = self._measured(begin)
         except SubmissionError as problem:
-            return msgspec.structs.replace(begin, problem=str(problem))
+            found = msgspec.structs.replace(begin, problem=str(problem))
         finally:
             evidence = tuple(self._bench.keep(name, self._bench.control.story(name)) for name in self._launched())
             for each in self._counting.values():
                 each.close()
             for name in self._launched():
                 self._bench.trainers.end(name)
-        return msgspec.structs.replace(
-            begin, turns=turns, error=error, leap=leap, fewest=fewest, unread=unread, evidence=evidence
-        )
+        return msgspec.structs.replace(found, evidence=evidence)
+
+    def _measured(self, begin: Turns) -> Turns:
+        """All turns, and what the submission did in them."""
+        self._start()
+        turns = tuple(self._pair(number) for number in range(self._pairs))
+        read = self._bench.control.story(self._names["submission"]).batches(self.ranks)
+        drawn = SEEDS.randrange(self._pairs)
+        error, leap = self._replayed(read, drawn), self._leap(drawn)
+        measured = range(WARM_UP, WARM_UP + self._steps * self._pairs)
+        fewest = min(len(set(read.get(step, ()))) for step in measured)
+        epochs = epochs_read(self._specs["submission"].job, [read.get(step, ()) for step in range(measured.stop)])
+        unread = max((each.missing for each in epochs), default=0)
+        return msgspec.structs.replace(begin, turns=turns, error=error, leap=leap, fewest=fewest, unread=unread)
 
     def _ranks(self, side: str) -> int:
         return 1 if side == "single" else self.ranks
@@ -153,8 +156,9 @@ class Race:
         self._opened[side] = self._bench.control.turn(name, end)
         story, ended = self._bench.follow(name, done, self._say, seconds=seconds, every=LOOK_SECONDS)
         if not ended or not done(story):
+            when = "before the Job ended" if ended else f"within {seconds:.0f} s"
             what = self._bench.describe(name, story)
-            said = f"steps {first} to {end - 1} were not done within {seconds:.0f} s: {what}"
+            said = f"steps {first} to {end - 1} were not done {when}: {what}"
             kind = SubmissionError if side == "submission" else InfrastructureError
             raise kind(f"{side}: {said}{self._bench.trainers.last_words(name)}")
 

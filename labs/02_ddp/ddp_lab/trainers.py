@@ -12,21 +12,16 @@ from dataclasses import dataclass
 import kubernetes
 import kubernetes.stream
 import msgspec
-import urllib3.exceptions
 import websocket
 
 from clusters.wait import WaitTimeout, until
 from ddp_lab.control import SERVICE
 from ddp_lab.counted import ONCE, TWICE, Counted
+from graders.api_server import API_ERRORS, answer_of
 from graders.errors import GraderError, InfrastructureError, SubmissionError
 from graders.pods import end_of_log
 
-TROUBLE = (
-    kubernetes.client.ApiException,
-    urllib3.exceptions.HTTPError,
-    websocket.WebSocketException,
-    OSError,
-)
+TROUBLE = (*API_ERRORS, websocket.WebSocketException, OSError)
 CONTAINER = "trainer"
 INDEX = "batch.kubernetes.io/job-completion-index"
 RELEASE = "app.kubernetes.io/instance"
@@ -160,7 +155,7 @@ class Trainers:
         try:
             pods = self._core.list_namespaced_pod(self._namespace, label_selector=f"{RELEASE}={run}").items
         except TROUBLE as error:
-            raise InfrastructureError(f"the pods of {run} cannot be listed: {error}") from error
+            raise InfrastructureError(f"the pods of {run} cannot be listed: {answer_of(error)}") from error
         found = [_trainer(pod) for pod in pods]
         self.seen.update({each.uid: each for each in found})
         for each in found:
@@ -172,7 +167,7 @@ class Trainers:
         try:
             status = self._batch.read_namespaced_job(run, self._namespace).status
         except TROUBLE as error:
-            raise InfrastructureError(f"the Job {run} cannot be read: {error}") from error
+            raise InfrastructureError(f"the Job {run} cannot be read: {answer_of(error)}") from error
         for condition in status.conditions or []:
             if condition.status == "True" and condition.type in ("Complete", "Failed"):
                 return Job(condition.type, condition.message or condition.reason or "")
@@ -188,7 +183,7 @@ class Trainers:
                 self._namespace, label_selector=f"{RELEASE}={run}", grace_period_seconds=0
             )
         except TROUBLE as error:
-            raise InfrastructureError(f"the Job {run} cannot be deleted: {error}") from error
+            raise InfrastructureError(f"the Job {run} cannot be deleted: {answer_of(error)}") from error
         try:
             until(
                 lambda: self.of(run), lambda left: not left, what=f"the pods of {run} to go", seconds=15, interval=0.1
@@ -251,7 +246,7 @@ class Trainers:
         try:
             self._core.delete_namespaced_pod(trainer.name, self._namespace, grace_period_seconds=0)
         except TROUBLE as error:
-            raise InfrastructureError(f"the pod {trainer.name} cannot be deleted: {error}") from error
+            raise InfrastructureError(f"the pod {trainer.name} cannot be deleted: {answer_of(error)}") from error
 
     def last_words(self, run: str) -> str:
         """The end of the log of its first pod that has one, for a person to read."""
