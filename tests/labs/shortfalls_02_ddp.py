@@ -136,14 +136,15 @@ FAILURES: dict[str, Failure] = {
         but("same_mathematics", steps=(STEPS[0], Step(1, (0.75, 0.8), 0.75)), weights=(0.1, 0.1)),
         "failed",
         "gradients",
-        "at step 1 the loss is 0.8, where one process has 0.75; final weights are off by 0.1 of their size",
+        "at step 1 the loss is 0.8, where one process has 0.75: off by 0.07 of it; final weights are off by 0.1 of "
+        "their size",
     ),
     "a rank's own loss": (
         "same_mathematics",
         but("same_mathematics", steps=(Step(0, (1.25, 1.75), 1.5), STEPS[1])),
         "failed",
         "reporting",
-        "at step 0 the loss is 1.25, where one process has 1.5",
+        "at step 0 the loss is 1.25, where one process has 1.5: off by 0.2 of it",
     ),
     "a rank that stops": (
         "same_mathematics",
@@ -180,11 +181,25 @@ FAILURES: dict[str, Failure] = {
         "absent",
         "not all ranks handed in weights after step 9",
     ),
+    "weights that follow from nothing": (
+        "replicas_agree",
+        but("replicas_agree", seen=SEEN[:1], unread=(9,)),
+        "failed",
+        "unread",
+        "weights after step 9 follow from samples that nobody read",
+    ),
+    "the same half read by both": (
+        "every_sample_once",
+        but("every_sample_once", epochs=(EpochRead(missing=5, twice=5, order="a"),)),
+        "failed",
+        "twice",
+        "5 of 10 reads are missing; samples were read 5 times more than a step needs",
+    ),
     "not killed in a save": (
         "recovers_process",
         but("recovers_process", losses=(msgspec.structs.replace(KILLED, saving=False),)),
         "failed",
-        "from_the_start",
+        "unsaved",
         f"{KILLED.words()}; no rank opened a file in the folder of checkpoints, so none was killed while it saved",
     ),
     "another order after a restart": (
@@ -254,6 +269,20 @@ for name, kind, known in (("process", "recovers_process", KILLED), ("pod", "reco
             "gone",
             f"{words.split(':')[0]}: no new step; a log",
         ),
+        f"{name} never lost": (
+            kind,
+            but(kind, losses=(), problem="step 7 was not done"),
+            "failed",
+            "stuck",
+            "step 7 was not done",
+        ),
+        f"{name} gone for another reason": (
+            kind,
+            but(kind, losses=(known,), problem="step 19 was not done"),
+            "failed",
+            "gone",
+            "step 19 was not done",
+        ),
         f"{name} late": (
             kind,
             but(kind, losses=(loss(known, first=99.0),)),
@@ -297,6 +326,13 @@ FAILURES |= {
         "failed",
         "silent",
         "hang of rank 1: no diagnosis.json that can be read",
+    ),
+    "a drill that says something else": (
+        "diagnosis",
+        drilled(said=(), unread=("rank 1 hangs",)),
+        "failed",
+        "silent",
+        "hang of rank 1: no diagnosis.json that can be read, but 'rank 1 hangs'",
     ),
     "another fault": (
         "diagnosis",

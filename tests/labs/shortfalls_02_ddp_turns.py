@@ -53,24 +53,24 @@ TURNED: dict[str, Failure] = {
         but("scaling", turns=turns(idle=0.9)),
         "failed",
         "meanwhile",
-        "a pod used 0.9 cores while others had their turns; 1.00 times: 100 ms a step, where one rank alone takes 83 "
-        "ms for its part: an efficiency of 83%",
+        "a pod used 0.90 cores while others had their turns, where 0.1 are the most; 1.00 times: 100 ms a step, where "
+        "one rank alone takes 83 ms for its part: an efficiency of 83%",
     ),
     "others are held up by requests": (
         "scaling",
         but("scaling", turns=turns(idle=0.05, idle_sent=54321.0, idle_ended=0)),
         "failed",
         "meanwhile",
-        "a pod sent 54321 bytes a second while others had their turns; 1.00 times: 100 ms a step, where one rank alone "
-        "takes 83 ms for its part: an efficiency of 83%",
+        "a pod sent 54321 bytes a second while others had their turns, where 10000 are the most; 1.00 times: 100 ms a "
+        "step, where one rank alone takes 83 ms for its part: an efficiency of 83%",
     ),
     "others are held up by processes that are in no count": (
         "scaling",
         but("scaling", turns=turns(idle=0.05, idle_sent=300.0, idle_ended=2)),
         "failed",
         "meanwhile",
-        "a pod began and ended 2 processes or threads while others had their turns; 1.00 times: 100 ms a step, where "
-        "one rank alone takes 83 ms for its part: an efficiency of 83%",
+        "a pod began and ended 2 processes or threads while others had their turns, where 0 are the most; 1.00 times: "
+        "100 ms a step, where one rank alone takes 83 ms for its part: an efficiency of 83%",
     ),
     "pods that came and went": (
         "communication",
@@ -98,8 +98,8 @@ TURNED: dict[str, Failure] = {
         but("scaling", turns=turns(cpu=(1.2, 0.5))),
         "failed",
         "threads",
-        "a rank used 2.0 cores; 1.00 times: 100 ms a step, where one rank alone takes 83 ms for its part: an "
-        "efficiency of 83%",
+        "a rank used 2.00 cores, where 1.3 are the most; 1.00 times: 100 ms a step, where one rank alone takes 83 ms "
+        "for its part: an efficiency of 83%",
     ),
     "less work": (
         "scaling",

@@ -11,6 +11,9 @@ import msgspec
 from graders.judging import Facts, Thresholds
 from graders.rubric import Finding
 
+UNREAD = 80
+"""As many characters of what is no diagnosis are told."""
+
 
 class Diagnosis(msgspec.Struct, frozen=True):
     """What diagnosis.json says: the fault, the rank that has it, and words for a person."""
@@ -54,7 +57,8 @@ class Drilled(msgspec.Struct, frozen=True, kw_only=True):
         if state == "endless":
             return f"{self.fault} of rank {self.rank}: the run did not end within {within:g} s"
         if state == "silent":
-            return f"{self.fault} of rank {self.rank}: no diagnosis.json that can be read"
+            left = f", but {self.unread[0][:UNREAD]!r}" if self.unread else ""
+            return f"{self.fault} of rank {self.rank}: no diagnosis.json that can be read{left}"
         said = ", ".join(f"{each.fault} of rank {each.rank}" for each in self.said)
         return f"{self.fault} of rank {self.rank} was called {said}"
 

@@ -97,14 +97,23 @@ class Proof:
 
     def replicas(self) -> Replicas:
         """Weights in passing."""
-        true, seen = self._replayed(), []
+        true, seen, unread = self._replayed(), [], []
         for step in self.spec.weights_at:
             given = {event.rank: event.digest for event in self.story.of("weights") if event.step == step}
-            if not given or step not in true.weights:
+            if step not in true.weights:
+                unread.append(step)
+                continue
+            if not given:
                 continue
             error = max(replay.error(self.spec, self._weights(rank, step), true.weights[step]) for rank in given)
             seen.append(Replica(step=step, digests=tuple(each for _, each in sorted(given.items())), error=error))
-        return Replicas(asked=self.spec.weights_at, ranks=self.world, seen=tuple(seen), evidence=self._evidence)
+        return Replicas(
+            asked=self.spec.weights_at,
+            ranks=self.world,
+            seen=tuple(seen),
+            unread=tuple(unread),
+            evidence=self._evidence,
+        )
 
     @property
     def _evidence(self) -> tuple[str, ...]:

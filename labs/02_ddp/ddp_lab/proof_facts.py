@@ -160,10 +160,10 @@ def judge_samples(facts: SamplesRead, _: Thresholds) -> Finding:
         n=facts.samples * len(facts.epochs),
         hint=None
         if not told
+        else "twice"
+        if twice + facts.flood >= max(missing, 1)
         else "missing"
         if missing or not facts.epochs
-        else "twice"
-        if twice or facts.flood
         else "order"
         if same
         else "uneven",
@@ -211,7 +211,9 @@ def judge_mathematics(facts: Mathematics, threshold: Thresholds) -> Finding:
         hint = "absent"
     if first:
         said = max(first.said, key=lambda each: relative(each, first.true), default=math.nan)
-        told.append(f"at step {first.step} the loss is {said:.6g}, where one process has {first.true:.6g}")
+        off = relative(said, first.true)
+        true = f"where one process has {first.true:.6g}: off by {off:.1g} of it"
+        told.append(f"at step {first.step} the loss is {said:.6g}, {true}")
         hint = hint or ("reporting" if final <= most and not absent else "gradients")
     if absent:
         told.append(f"{absent} ranks handed in no final weights")
@@ -242,11 +244,15 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replicas(Facts, frozen=True, kw_only=True):
-    """Weights at the steps at which they were asked for, of `ranks` ranks."""
+    """Weights at the steps at which they were asked for, of `ranks` ranks.
+
+    After the steps in `unread` nothing can be compared: no samples were read for one of those up to there.
+    """
 
     asked: tuple[int, ...]
     ranks: int
     seen: tuple[Replica, ...]
+    unread: tuple[int, ...] = ()
 
 
 def judge_replicas(facts: Replicas, threshold: Thresholds) -> Finding:
@@ -264,9 +270,13 @@ def judge_replicas(facts: Replicas, threshold: Thresholds) -> Finding:
             off = "no numbers" if each.error is None else f"off by {each.error:.1g} of their size"
             told.append(f"after step {each.step} the weights are {off}")
             hint = hint or "wrong"
-    if absent := [step for step in facts.asked if not any(_whole(each, step, facts.ranks) for each in facts.seen)]:
+    lacking = [step for step in facts.asked if not any(_whole(each, step, facts.ranks) for each in facts.seen)]
+    if absent := [step for step in lacking if step not in facts.unread]:
         told.append(f"not all ranks handed in weights after step {', '.join(map(str, absent))}")
         hint = hint or "absent"
+    if facts.unread:
+        told.append(f"weights after step {', '.join(map(str, facts.unread))} follow from samples that nobody read")
+        hint = hint or "unread"
     right = {
         each.digests[0]
         for each in facts.seen

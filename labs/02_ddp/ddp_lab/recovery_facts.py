@@ -102,7 +102,7 @@ def _judged(facts: Recovery, threshold: Thresholds, expected: str) -> Finding:
     expected += f", at most {again:g} steps again, and losses as in one unbroken run"
     if facts.problem or not facts.losses:
         said = facts.problem or "nothing was lost"
-        return Finding(expected=expected, observed=said, verdict="failed", hint="gone")
+        return Finding(expected=expected, observed=said, verdict="failed", hint="gone" if facts.losses else "stuck")
     told = [loss.words() for loss in facts.losses]
     hint = _late(facts, threshold)
     for text, reason in _astray(facts, threshold("math_error")):
@@ -138,7 +138,7 @@ def _late(facts: Recovery, threshold: Thresholds) -> str | None:
 def _astray(facts: Recovery, most: float) -> Iterator[tuple[str, str]]:
     """What went on as another training, or could not be looked at: in words, and its hint."""
     if any(loss.what == "process" and not loss.saving for loss in facts.losses):
-        yield "no rank opened a file in the folder of checkpoints, so none was killed while it saved", "from_the_start"
+        yield "no rank opened a file in the folder of checkpoints, so none was killed while it saved", "unsaved"
     wrong = [step for step in facts.steps if any(relative(said, step.true) > most for said in step.said)]
     if wrong:
         yield f"from step {wrong[0].step} on losses are others than in one unbroken run", "state"

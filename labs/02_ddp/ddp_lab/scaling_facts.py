@@ -147,7 +147,7 @@ def judge_scaling(facts: Turns, threshold: Thresholds) -> Finding:
         told += meanwhile
         hint = hint or "meanwhile"
     if cores > threshold("scaling_cores"):
-        told.append(f"a rank used {cores:.1f} cores")
+        told.append(f"a rank used {cores:.2f} cores, where {threshold('scaling_cores'):g} are the most")
         hint = hint or "threads"
     if facts.gpu:
         told += facts.gpu.shortfalls(threshold)
@@ -175,13 +175,13 @@ def _meanwhile(facts: Turns, threshold: Thresholds) -> list[str]:
     """What a pod of the submission did while others had their turns that could hold these up."""
     told = []
     for most, of, words in (
-        ("scaling_idle", "idle", "a pod used {:.1f} cores"),
+        ("scaling_idle", "idle", "a pod used {:.2f} cores"),
         ("scaling_idle_bytes", "idle_sent", "a pod sent {:.0f} bytes a second"),
         ("scaling_idle_ended", "idle_ended", "a pod began and ended {:.0f} processes or threads"),
     ):
         waited = [value for turn in _submissions(facts) if (value := getattr(turn, of)) is not None]
         if waited and (usual := statistics.median(waited)) > threshold(most):
-            told.append(f"{words.format(usual)} while others had their turns")
+            told.append(f"{words.format(usual)} while others had their turns, where {threshold(most):g} are the most")
     return told
 
 
