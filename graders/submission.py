@@ -13,13 +13,14 @@ import stat
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from graders.errors import SubmissionError
 from graders.lab import Lab, SubmissionRules
 
+_MERGE = "tag:yaml.org,2002:merge"
 INTEGER_BITS = 64
 """Kubernetes has no larger whole numbers."""
 
@@ -152,11 +153,14 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
+        seen: set[object] = set()
+        # "!!map [a]" comes here with a list, and is refused below.
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        for key in (key for key in keys if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE):
+            meant = self.construct_object(key)  # 1 and 0x1 are one key, and the first would go unseen
+            if meant in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} a second time", problem_mark=key.start_mark)
-            seen.add(key.value)
+            seen.add(meant)
         return super().construct_mapping(node, deep)
 
 
@@ -171,9 +175,13 @@ def _refuse_strangers(folder: Path, lab: Lab) -> None:
     for place, names, more in os.walk(folder, onerror=_refuse_unreadable):
         for path in (Path(place, name) for name in sorted(names + more)):
             name = path.relative_to(folder).as_posix()
-            if path.is_symlink():
+            try:
+                mode = path.lstat().st_mode
+            except OSError as error:  # of a folder that may be listed and not entered
+                _refuse_unreadable(error)
+            if stat.S_ISLNK(mode):
                 raise SubmissionError(f"{_told(name)} in {folder} is a link; put the file itself there")
-            if name not in allowed and not (name in folders and path.is_dir()):
+            if name not in allowed and not (name in folders and stat.S_ISDIR(mode)):
                 raise SubmissionError(
                     f"{_told(name)} in {folder} is no part of a submission for {lab.name}, which is: "
                     f"{', '.join(allowed)}; move it elsewhere"
@@ -185,7 +193,7 @@ def _told(name: str) -> str:
     return name if name.isprintable() else ascii(name)
 
 
-def _refuse_unreadable(error: OSError) -> None:
+def _refuse_unreadable(error: OSError) -> NoReturn:
     raise SubmissionError(f"{error.filename} cannot be read ({error.strerror}); give yourself the right to") from error
 
 

@@ -304,6 +304,22 @@ def test_what_cannot_be_read_is_refused(folder: Path) -> None:
     )
 
 
+def test_a_folder_that_may_be_listed_and_not_entered_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As unzip makes one of a folder with mode 0444; root may enter any."""
+    place = folder / "starter"
+    lstat = Path.lstat
+
+    def denied(path: Path) -> os.stat_result:
+        if path.name == "values.yaml":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", denied)
+    assert refusal(place, folder) == (
+        f"{place}/values.yaml cannot be read (Permission denied); give yourself the right to"
+    )
+
+
 def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
     place = folder / "starter"
     (place / "values.yaml").write_bytes(b"name: caf\xe9\n")

@@ -84,8 +84,18 @@ def test_facts_and_findings_are_judged_whatever_text_they_hold(session: Session)
             f"a: !!float 1{':1' * 400}\n",
             f"values.yaml is not plain YAML at line 1, column 4: '1{':1' * 19}:', which is no float",
         ),
+        ("{1: a, 0x1: b}\n", "values.yaml is not plain YAML at line 1, column 8: the key '0x1' a second time"),
+        ("true: 1\nyes: 2\n", "values.yaml is not plain YAML at line 2, column 1: the key 'yes' a second time"),
+        (
+            "!!map [a]\n",
+            "values.yaml is not plain YAML at line 1, column 1: expected a mapping node, but found sequence",
+        ),
+        (
+            "a: !!set [a]\n",
+            "values.yaml is not plain YAML at line 1, column 4: expected a mapping node, but found sequence",
+        ),
     ],
-    ids=["key", "value", "bool", "timestamp", "int", "float"],
+    ids=["key", "value", "bool", "timestamp", "int", "float", "one key", "yes again", "map", "set"],
 )
 def test_values_that_are_none_are_refused_with_the_place(text: str, said: str) -> None:
     with pytest.raises(SubmissionError) as caught:
