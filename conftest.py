@@ -37,7 +37,7 @@ from graders.machine import describe_machine
 from graders.plugin import Plugin
 from graders.provenance import harness_version
 from graders.record import Record
-from graders.redact import is_secret_name
+from graders.redact import secrets_of
 from graders.rubric import ClusterFacts, ErrorClasses, Left
 from graders.submission import submission_folder
 from graders.terms import Terms, terms_of
@@ -191,7 +191,7 @@ def pytest_configure(config: pytest.Config) -> None:
         facts=use.facts,
         others=use.others,
         exports=_exports(config.option.export),
-        secrets=[text for name, text in os.environ.items() if is_secret_name(name) and text[:1] != "/"],
+        secrets=secrets_of(os.environ),
         sign=_signer(config.option.sign or os.environ.get("GPULAB_SIGNING_KEY")),
         tiers=config.option.hints,
         terms=_terms(config.option),

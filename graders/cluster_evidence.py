@@ -78,6 +78,7 @@ class ClusterEvidence:
         self.leaving: dict[tuple[str, str], _Log] = {}
         self._missing: dict[str, str] = {}
         self._watch: PodWatch | None = None
+        self._until = 0.0
 
     def __enter__(self) -> Self:
         with suppress(NotWritten):  # the run says so itself
@@ -89,7 +90,7 @@ class ClusterEvidence:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        begun = self._clock()
+        self._until = self._clock() + SECONDS
         if self._watch is not None:
             self._watch.stop()
             self._lines.close()
@@ -99,7 +100,7 @@ class ClusterEvidence:
         parts = {"releases": self._releases, "events": self._events, "logs": self._logs, "nodes": self._nodes}
         with suppress(NotWritten):
             for name, keep in parts.items():
-                if self._clock() - begun > SECONDS:
+                if self._clock() > self._until:
                     self._missing[name] = f"the others took {SECONDS:g} s"
                     continue
                 try:
@@ -108,7 +109,7 @@ class ClusterEvidence:
                     raise
                 except _TROUBLE as problem:
                     self._missing[name] = _words(problem)
-            seconds = round(self._clock() - begun, 3)
+            seconds = round(self._clock() - self._until + SECONDS, 3)
             self._record.write("collected", namespace=self._namespace, seconds=seconds, missing=self._missing)
 
     def _look(self, moment: float, kind: str, pod: dict[str, Any]) -> None:
@@ -140,12 +141,18 @@ class ClusterEvidence:
             for previous in ((False, True) if status.get("restartCount") else (False,))
         ]
         for pod, status, previous in wanted[:LOGS]:
+            if self._clock() > self._until:
+                self._missing[_the_log(pod, status)] = f"all before it took {SECONDS:g} s"
+                continue
             try:
                 self._keep_log(self._log(pod, status, previous=previous))
                 self.leaving.pop((pod["metadata"]["uid"], status["name"]), None)
             except _TROUBLE as problem:
                 self._missing[_the_log(pod, status)] = _words(problem)
         for log in list(self.leaving.values())[:LOGS]:
+            if self._clock() > self._until:
+                self._missing[f"the log of {log.container} in {log.pod}"] = f"all before it took {SECONDS:g} s"
+                continue
             self._keep_log(log)
         if len(wanted) > LOGS or len(self.leaving) > LOGS:
             self._missing["some logs"] = (

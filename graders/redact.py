@@ -9,6 +9,7 @@ No library does this to text in its place: detect-secrets names lines of source 
 names and addresses of people, and those that do redact take `eos_token` or `max_tokens` for secrets.
 """
 
+import os.path
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -42,7 +43,7 @@ _VALUE = (
     r"(?!\[{1,2}redacted\])(?:[bu]?\"(?P<double>(?:[^\"\\\r\n]|\\.)*)"
     r"|[bu]?'(?P<single>(?:[^'\\\r\n]|\\.)*)"
     r"|\\{1,4}[\"'](?P<escaped>[^\"'\\\r\n]*)"
-    r"|\[(?P<listed>[^\]\r\n]*)\]"
+    r"|\[(?P<listed>[^\]\r\n]{0,1024})\]"
     rf"|(?P<bare>(?:digest|aws4-hmac-sha256)\s[^\r\n]*|<[^<>\r\n]{{0,99}}>|{_SCHEME}[^\s,;&\"'}}\])]+))"
 )
 _VALUE_NAMES = ("double", "single", "escaped", "listed", "bare")
@@ -72,6 +73,8 @@ _BODY_AFTER = re.compile(rf"{_GAP}*(?:[A-Za-z0-9+/=]{{16,}}{_GAP}*)*(?:[A-Za-z0-
 _PAG = r"(?:\s|[nrt]\\)"
 _BODY_BEFORE = re.compile(rf"{_PAG}*[A-Za-z0-9+/=]+(?:{_PAG}+[A-Za-z0-9+/=]{{16,}})*(?:{_PAG}+[A-Za-z0-9+/=]+\Z)?")
 """Of reversed text: a search from its beginning would look at each line as often as there are lines before it."""
+MOST_LEARNED = 1000
+"""Values that are looked for everywhere because they stood under a secret's key: each costs 0.1 us a text."""
 _LONGEST_KEY = 16_384
 """Characters of a PEM private key; one of RSA with 4096 bits has 3,300."""
 
@@ -81,7 +84,7 @@ class Redactor:
 
     Args:
         known: values that are secrets wherever they stand; short ones and words are left out.
-        learns: whether a value that it finds by its key becomes such a one.
+        learns: whether a value that it finds by its key becomes such a one, as long as they are few.
     """
 
     def __init__(self, known: Iterable[str] = (), *, learns: bool = False) -> None:
@@ -145,13 +148,19 @@ class Redactor:
         return match[0][:start] + self._replaced(match["value"]) + match[0][start + len(match["value"]) :]
 
     def _found(self, value: str) -> str:
-        if self._learns and _telling(value):
+        if self._learns and len(self.known) < MOST_LEARNED and _telling(value):
             self.known.add(value)
         return self._replaced(value)
 
     def _replaced(self, _: str) -> str:
         self.count += 1
         return MARK
+
+
+def secrets_of(environment: Mapping[str, str]) -> list[str]:
+    """Values of variables that are called as secrets are, but for those that name a file with one."""
+    secrets = {text for name, text in environment.items() if is_secret_name(name)}
+    return sorted(text for text in secrets if not os.path.exists(text))  # noqa: PTH110 - pathlib raises for long ones
 
 
 def is_secret_name(name: str) -> bool:

@@ -226,6 +226,17 @@ def test_a_cluster_that_takes_too_long_leaves_the_rest_missing(api: Api, core: A
     assert facts(record, "collected")[0]["seconds"] == 51.5
 
 
+def test_logs_that_take_too_long_leave_the_rest_of_them_missing(api: Api, core: Any, record: Record) -> None:
+    whole(api)
+    api.answers[PODS] = listed(*(pod(name, number + 1) for number, name in enumerate("abc")))
+    api.answers |= {f"{PODS}/{name}/log?container=main": (200, b"x\n") for name in "abc"}
+    clock = iter([0.0, 1.0, 2.0, 3.0, 4.0, 50.0, 51.0, 52.0, 53.0])
+    with ClusterEvidence(core, "ns", record, clock=lambda: next(clock)):
+        pass
+    late = {f"the log of main in {name}": "all before it took 40 s" for name in "bc"}
+    assert missing(record) == {**late, "nodes": "the others took 40 s"}
+
+
 def test_a_cluster_that_has_gone_is_no_error_of_a_check(record: Record) -> None:
     settings = kubernetes.client.Configuration(host="http://127.0.0.1:9")
     settings.proxy, settings.retries = None, False

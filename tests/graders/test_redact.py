@@ -1,11 +1,13 @@
 """Secrets in hostile text, and ordinary text that looks like them: the first never stay, the second always does."""
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graders import redact
 from graders.redact import MARK, Redactor, is_secret_name
 
 KEY_LINES = "\n".join("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ" + "C7a+/" * 2 + str(i) for i in range(9))
@@ -252,6 +254,23 @@ def test_structures_are_redacted_by_key_and_in_their_text() -> None:
     assert redactor.count == 5
 
 
+def test_values_are_looked_for_everywhere_as_long_as_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "MOST_LEARNED", 2)
+    found = Redactor(["env-value-1"], learns=True)
+    assert found.text("token=first-value-2 token=second-value-3") == f"token={MARK} token={MARK}"
+    assert found.text("env-value-1 first-value-2 second-value-3") == f"{MARK} {MARK} second-value-3"
+
+
+def test_variables_with_secrets_are_told_from_those_that_name_a_file(tmp_path: Path) -> None:
+    environment = {
+        "HF_TOKEN": "/7ase64+secret==",
+        "LONG_TOKEN": "/" + "x" * 5000,
+        "SIGNING_KEY": str(tmp_path),
+        "HOME": "/nowhere",
+    }
+    assert redact.secrets_of(environment) == ["/7ase64+secret==", "/" + "x" * 5000]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -262,6 +281,7 @@ def test_structures_are_redacted_by_key_and_in_their_text() -> None:
         "A" * 16 + (" " + "A" * 16) * 10_000 + "!-----END PRIVATE KEY-----",
         "name: " * 30_000,
         "password=" * 20_000,
+        "token:[ " * 25_000,
         'password="' + "\\" * 200_000,
         "--api-key " * 20_000,
         "eyJaaaaaaaaa." * 15_000,
