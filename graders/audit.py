@@ -14,7 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from graders import signing
-from graders.packed import RunUnreadable
+from graders.packed import MOST_FILE_BYTES, RunUnreadable
 from graders.record import FORMAT, MANIFEST, SIGNATURE
 from graders.rubric import AT_END, SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide, final_points
 from graders.stored import UNDECODABLE, StoredRun
@@ -240,7 +240,10 @@ def _facts(run: StoredRun) -> Facts:
 
 
 def _submission(run: StoredRun) -> dict[str, bytes]:
-    return {name.removeprefix(SUBMISSION): run.raw(name) for name in run.names if name.startswith(SUBMISSION)}
+    names = [name for name in run.names if name.startswith(SUBMISSION)]
+    if (size := sum(map(run.size, names))) > MOST_FILE_BYTES:
+        raise RunUnreadable(f"{SUBMISSION} has {size} bytes, and none has more than {MOST_FILE_BYTES}")
+    return {name.removeprefix(SUBMISSION): run.raw(name) for name in names}
 
 
 def _ended(check: CheckResult) -> str:

@@ -87,9 +87,11 @@ class Packed:
 
     def raw(self, name: str) -> bytes:
         """A file's bytes; raises RunUnreadable when they are not what the index says."""
+        member = self._members[name]
         try:
-            return self._archive.read(self._members[name])
-        except _BROKEN as error:
+            with self._archive.open(member) as file:
+                return file.read(member.file_size + 1)  # without a bound all is unpacked, whatever the index says
+        except (*_BROKEN, OSError) as error:
             raise self._wrong(f"{name} in it is damaged ({error})") from error
 
     def sum(self, name: str) -> str:
@@ -97,7 +99,7 @@ class Packed:
         try:
             with self._archive.open(self._members[name]) as file:
                 return hashlib.file_digest(cast(zipfile.ZipExtFile, file), "sha256").hexdigest()
-        except _BROKEN as error:
+        except (*_BROKEN, OSError) as error:
             raise self._wrong(f"{name} in it is damaged ({error})") from error
 
     def close(self) -> None:

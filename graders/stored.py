@@ -27,6 +27,8 @@ from graders.record import FORMAT, MANIFEST, SIGNATURE
 
 MARKS = (MANIFEST, "run.jsonl", "verdict.json")
 """A folder that holds one of these is a run's."""
+PROVEN = "kept.json"
+"""Beside a verdict that `gpulab verify` keeps, without its run: it proves a lab, and nobody's submission."""
 VARIANCE = "variance-"
 """How the names of the reports of `--repeat` begin, which are kept beside the runs."""
 PAGE = ".html"
@@ -88,6 +90,10 @@ class StoredRun:
         """SHA-256 (hex) of a file's bytes, of which little is in memory at once; raises as `raw`."""
         self._refuse_strange(name)
         return self._files.sum(name)
+
+    def size(self, name: str) -> int:
+        """Bytes of a file that it holds, as stored."""
+        return self._files.size(name)
 
     def read(self, name: str) -> bytes:
         """What a file says: as `raw`, but what is compressed (.gz) is unpacked."""
@@ -270,6 +276,8 @@ def find(places: Sequence[Path]) -> list[Path]:
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
+    if (folder / PROVEN).exists():
+        return
     if any((folder / mark).exists() for mark in MARKS):
         yield folder
         return

@@ -286,6 +286,21 @@ def test_a_run_that_was_killed_keeps_what_it_had_whole_and_proves_nothing(tmp_pa
         assert run.read("evidence/first.jsonl.gz").endswith(b'{"index":1}\n')
 
 
+def test_a_submission_that_was_blown_up_afterwards_is_not_read(tmp_path: Path) -> None:
+    folder = graded(tmp_path)
+    for number in range(3):
+        with (folder / f"submission/{number}").open("wb") as file:
+            file.truncate(30 << 20)
+    assert found(folder) == [
+        *(("added", f"submission/{number} was added after the run") for number in range(3)),
+        ("unreadable", f"submission/ has {size_of(folder)} bytes, and none has more than 67108864"),
+    ]
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in (folder / "submission").iterdir())
+
+
 def test_what_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
     path = tmp_path / f"x{packed.SUFFIX}"
     path.write_bytes(b"x" * 99)

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -304,6 +305,39 @@ def test_a_hostile_pack_is_refused(make: Callable[[Path], None], said: str, tmp_
     assert str(caught.value) == (f"{path} is no packed run: {said}; pack the run's folder again with `gpulab pack`")
 
 
+def test_a_pack_that_unpacks_to_more_than_its_index_says_is_never_unpacked_further(tmp_path: Path) -> None:
+    path = tmp_path / "large.zip"
+    entry("run.jsonl", bytes(64 << 20), compress_type=zipfile.ZIP_DEFLATED)(path)
+    patched = bytearray(path.read_bytes())
+    at = patched.find(b"PK\1\2")
+    patched[at + 24 : at + 28] = struct.pack("<L", 100)
+    path.write_bytes(patched)
+    with StoredRun(path) as run:
+        tracemalloc.start()
+        with pytest.raises(RunUnreadable) as caught:
+            run.raw("run.jsonl")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert str(caught.value) == (
+        f"{path} is no packed run: run.jsonl in it is damaged (Bad CRC-32 for file 'run.jsonl'); "
+        "pack the run's folder again with `gpulab pack`"
+    )
+    assert most < 4 << 20
+
+
+def test_a_pack_whose_index_leads_out_of_it_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "away.zip"
+    entry("run.jsonl", b"{}")(path)
+    patched = bytearray(path.read_bytes())
+    at = patched.find(b"PK\1\2")
+    patched[at + 42 : at + 46] = struct.pack("<L", 0x7FFFFFFF)
+    path.write_bytes(patched)
+    with StoredRun(path) as run:
+        for read in (run.raw, run.sum):
+            with pytest.raises(RunUnreadable, match=r"run\.jsonl in it is damaged \("):
+                read("run.jsonl")
+
+
 def test_a_pack_whose_content_is_not_what_its_index_says_is_damaged(pack: Path) -> None:
     content = pack.read_bytes()
     at = content.find(b"line of first")  # deflated, but so short that it stands as it is
@@ -349,6 +383,11 @@ def test_runs_are_found_in_folders_packed_or_not(folder: Path, pack: Path, tmp_p
     (tmp_path / "loop").symlink_to(tmp_path)
     assert stored.find([tmp_path]) == [folder, tmp_path / "results/02_other/run", pack]
     assert stored.find([pack, folder]) == [pack, folder]
+    proven = tmp_path / "results/verify/02_other/starter-1"
+    proven.mkdir(parents=True)
+    for name in ("kept.json", "verdict.json"):
+        (proven / name).write_text("{}")
+    assert stored.find([tmp_path / "results"]) == [folder, tmp_path / "results/02_other/run"]
     reports = [tmp_path / "variance-0123456789abcdef.txt", tmp_path / f"{folder.name}.html"]
     for report in reports:
         report.write_text("")
