@@ -13,7 +13,8 @@ from graders.errors import GraderError
 from graders.rubric import Verdict
 from graders.told import final, plain
 
-FORMULA = ("=", "+", "-", "@", "\t")
+FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+"""How a formula begins, also in signs of full width, and after spaces and ends of lines (OWASP, CSV Injection)."""
 
 
 class OtherLab(GraderError):
@@ -65,4 +66,4 @@ def _checks_of(verdict: Verdict) -> tuple[str, list[tuple[str, int]]]:
 def cell(text: str) -> str:
     """Text that no spreadsheet takes for a formula."""
     text = plain(text)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text

@@ -1,7 +1,8 @@
 """A verdict as Markdown with a table of checks, for a comment, a wiki or a step summary.
 
 Place: `formats` lists it. Limits: GitHub's dialect; text of servers and learners is escaped and can hold no markup;
-of a hidden check nothing stands in the last column.
+of a hidden check nothing stands in the last column. Addresses of pages, names and numbers of issues, which GitHub makes
+links of by itself, are broken by a sign that is not seen (U+2060), and come with it where they are copied.
 """
 
 import html
@@ -12,6 +13,7 @@ from graders.told import plain, score, told, where_graded, whose
 
 _SIGN: dict[Status, str] = {"passed": "✅", "failed": "❌", "inconclusive": "❓", "skipped": "⏭️", "error": "⚠️"}
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~$@-])")
+_LINKED = re.compile(r"(?<=://)|(?<=\bwww\.)|(?<=[@#])(?=\w)", re.IGNORECASE)
 
 
 def markdown(verdict: Verdict) -> str:
@@ -41,4 +43,5 @@ def _row(check: CheckResult) -> str:
 
 
 def _cell(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", html.escape(plain(text), quote=False)).replace("\n", "<br>")
+    escaped = html.escape(_LINKED.sub("\N{WORD JOINER}", plain(text)), quote=False)
+    return _MARKUP.sub(r"\\\1", escaped).replace("\n", "<br>")

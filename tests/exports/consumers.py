@@ -154,7 +154,10 @@ def of_gradescope(text: str) -> float:
 
 
 def of_prairielearn(text: str) -> float:
-    return sum(test.points for test in msgspec.json.decode(text, type=PrairieLearnResults).tests)
+    results = msgspec.json.decode(text, type=PrairieLearnResults)
+    points, most = sum(test.points for test in results.tests), sum(test.max_points for test in results.tests)
+    assert results.score == (points / most if results.gradable else None)
+    return points
 
 
 def of_classroom(text: str) -> float:

@@ -207,6 +207,20 @@ def test_markdown_holds_no_markup_of_others(unhidden: Verdict) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://evil.example/x", "https://\u2060evil.example/x"),
+        ("see WWW.evil.example", "see WWW.\u2060evil.example"),
+        ("ask @boss about #12", "ask \\@\u2060boss about \\#\u206012"),
+        ("50 % of awww. and # alone", "50 % of awww. and \\# alone"),
+    ],
+)
+def test_markdown_makes_no_link_of_what_others_wrote(text: str, shown: str, full: Verdict) -> None:
+    forged = msgspec.structs.replace(full, simulated=(text,))
+    assert f"\nLevel L1; simulated: {shown}.\n" in markdown(forged)
+
+
 def test_what_is_simulated_is_no_markup_in_markdown(full: Verdict) -> None:
     forged = msgspec.structs.replace(full, simulated=("GPUs", "<img src=x>[a](b)"))
     assert "\nLevel L1; simulated: GPUs, &lt;img src=x&gt;\\[a\\]\\(b\\).\n" in markdown(forged)
@@ -248,11 +262,11 @@ def test_no_table_has_runs_whose_checks_give_other_points(name: str, mixed: Verd
 def test_no_cell_of_a_forged_verdict_is_a_formula(name: str, mixed: Verdict) -> None:
     checks = [msgspec.structs.replace(check, id=f"=HYPERLINK({check.id})") for check in mixed.checks]
     forged = msgspec.structs.replace(
-        verdict_on(checks), submission="@SUM(1)", student="+1", reason="-1", status="error"
+        verdict_on(checks), submission="@SUM(1)", student="\n\uff1d1+1", reason="-1", status="error"
     )
     table = formats.export(name, [("=cmd", forged)])
     cells = [cell for row in csv.reader(io.StringIO(table)) for cell in row]
-    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@")) and cell != "--"] == []
+    assert [cell for cell in cells if cell.strip().startswith(("=", "+", "-", "@", "\uff1d")) and cell != "--"] == []
     assert "'=HYPERLINK(streams)" in cells
     assert ("'@SUM(1)" in cells) == (name == "gradebook")
 
