@@ -25,6 +25,7 @@ from tests.patience import PATIENCE
 ROOT = Path(__file__).resolve().parents[1]
 CI = ROOT / "ci"
 WORKFLOW = CI / "github/grade.yml"
+CHOOSE = "Choose Ubuntu 24.04 or later as the base image in Gradescope, or install one above.\n"
 SCRIPTS = [CI / "gradescope/setup.sh", CI / "gradescope/run_autograder"]
 METADATA = {
     "id": 123456,
@@ -144,7 +145,9 @@ def test_scripts_are_bash(script: Path | int) -> None:
 
 def test_the_image_is_made_of_what_is_there() -> None:
     text = (CI / "Containerfile").read_text()
-    for command in commands(text.replace("&& ", "\n")):
+    found = commands(text.replace("&& ", "\n"))
+    assert found
+    for command in found:
         gpulab.parser().parse_args(command[1:])
     instructions = re.findall(r"^([A-Z]+) ", text, re.MULTILINE)
     assert instructions == ["FROM", "RUN", "COPY", "USER", "WORKDIR", "RUN", "ENTRYPOINT", "CMD"]
@@ -168,13 +171,13 @@ def test_classroom_50_takes_less_than_full_marks_for_a_grading(tmp_path: Path, g
     gpulab.parser().parse_args(done.stdout.split())
 
 
-def set_up_gradescope(place: Path, pythons: dict[str, str]) -> tuple[int, str, str]:
+def set_up_gradescope(place: Path, pythons: dict[str, str], bubblewrap: str = "0.8.0") -> tuple[int, str, str]:
     """Status, what make was told, and the errors of setup.sh, run by no root, where these are all the Pythons."""
     tools = place / "tools"
     tools.mkdir()
     (place / "source/gpulab/.venv/bin").mkdir(parents=True)
     (place / "source/lab").write_text("03_vllm\n")
-    programs = {"id": "echo 1000", "make": 'echo "$@"', **pythons}
+    programs = {"id": "echo 1000", "make": 'echo "$@"', "bwrap": f"echo bubblewrap {bubblewrap}", **pythons}
     for program, does in {**programs, "../source/gpulab/.venv/bin/gpulab": 'echo "gpulab $@"'}.items():
         (tools / program).write_text(f"#!/bin/sh\n{does}\n")
         (tools / program).chmod(0o755)
@@ -197,18 +200,18 @@ def test_gradescopes_setup_takes_a_python_that_is_new_enough(tmp_path: Path) -> 
     ):
         (tmp_path / name).mkdir()
         place = tmp_path / name
-        assert set_up_gradescope(place, pythons) == (
-            0,
-            f"-C {place}/source/gpulab PYTHON={chosen} .venv/ready\ngpulab prepare --lab 03_vllm\n",
-            "",
-        )
+        made = f"-C {place}/source/gpulab PYTHON={chosen} .venv/ready\ngpulab prepare --lab 03_vllm\n"
+        assert set_up_gradescope(place, pythons) == (0, made, "")
     (tmp_path / "none").mkdir()
-    assert set_up_gradescope(tmp_path / "none", {"python3": old.replace("exit 1", "exit $?")}) == (
-        1,
-        "",
-        "setup.sh needs Python 3.11 or later with venv, and found Python 3.10.12.\n"
-        "Choose a newer base image in Gradescope, or install one above.\n",
-    )
+    said = f"setup.sh needs Python 3.11 or later with venv, and found Python 3.10.12.\n{CHOOSE}"
+    assert set_up_gradescope(tmp_path / "none", {"python3": old.replace("exit 1", "exit $?")}) == (1, "", said)
+
+
+@pytest.mark.parametrize(("version", "ended"), [("0.6.1", 1), ("0.8.0", 0), ("0.11.0", 0), ("1.0.0", 0)])
+def test_gradescopes_setup_ends_where_nothing_could_be_graded(tmp_path: Path, version: str, ended: int) -> None:
+    status, _, errors = set_up_gradescope(tmp_path, {"python3": "exit 0"}, version)
+    said = f"setup.sh needs bubblewrap 0.8 or later, and found bubblewrap 0.6.1.\n{CHOOSE}"
+    assert (status, errors) == (ended, said if ended else "")
 
 
 class Autograder:

@@ -16,16 +16,24 @@ fitting_python() {
   return 1
 }
 
+fitting_bubblewrap() {
+  [[ $(bwrap --version 2>/dev/null) =~ ([0-9]+)\.([0-9]+) ]] && ((BASH_REMATCH[1] > 0 || BASH_REMATCH[2] >= 8))
+}
+
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   apt-get update -qq
   export DEBIAN_FRONTEND=noninteractive
   apt-get install -y -qq bubblewrap ca-certificates iproute2 make nftables python3 python3-venv util-linux
-  # python3 of Ubuntu 22.04 is 3.10, and 3.11 is beside it.
-  fitting_python >/dev/null || apt-get install -y -qq python3.11 python3.11-venv || true
 fi
 python=$(fitting_python) || {
   echo "setup.sh needs Python 3.11 or later with venv, and found $(python3 --version 2>&1)." >&2
-  echo "Choose a newer base image in Gradescope, or install one above." >&2
+  echo "Choose Ubuntu 24.04 or later as the base image in Gradescope, or install one above." >&2
+  exit 1
+}
+# Nothing but a grading would say so, of every submission: it can be built without.
+fitting_bubblewrap || {
+  echo "setup.sh needs bubblewrap 0.8 or later, and found $(bwrap --version 2>&1)." >&2
+  echo "Choose Ubuntu 24.04 or later as the base image in Gradescope, or install one above." >&2
   exit 1
 }
 make -C "$harness" PYTHON="$python" .venv/ready
