@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from graders import signing
 from graders.packed import MOST_FILE_BYTES, RunUnreadable
 from graders.record import FORMAT, MANIFEST, SIGNATURE
-from graders.rubric import AT_END, SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide, final_points
+from graders.rubric import AT_END, SCHEMA, CheckResult, Finding, RunHeader, Verdict, decide, final_points, lacking
 from graders.stored import UNDECODABLE, StoredRun
 from graders.submission import digest
 
@@ -135,8 +135,11 @@ def _checks(verdict: Verdict, facts: Facts, names: frozenset[str]) -> Iterator[F
         yield Flaw("check", f"{VERDICT} lists the check {name!r} more than once")
     for name in sorted(facts.results.keys() - set(listed)):
         yield Flaw("check", f"{RECORDS} has a result of the check {name!r}, which {VERDICT} does not list")
+    missing = lacking(verdict.checks)
     for check in verdict.checks:
         known, finding = facts.results.get(check.id), facts.findings.get(check.id)
+        if known is not None and missing is not None:  # its points were those of a check by itself
+            known = msgspec.structs.replace(known, points=check.points)
         if known is None and (check.status != "error" or check.points):
             yield Flaw("check", f"{VERDICT} says that {check.id!r} {_ended(check)}, and {RECORDS} has no result of it")
         elif known is not None and known != check:
@@ -146,14 +149,20 @@ def _checks(verdict: Verdict, facts: Facts, names: frozenset[str]) -> Iterator[F
                 for field in differs
             )
             yield Flaw("check", f"the check {check.id!r} has {said}")
-        if check.status == "passed" and (finding is None or finding.verdict != "passed"):
-            found = f"was {finding.verdict}" if finding else "was never taken"
-            yield Flaw("check", f"the check {check.id!r} passed, though its last measurement {found}")
-        if check.points != (check.max_points if check.status == "passed" else 0):
-            yield Flaw("points", f"the check {check.id!r} {_ended(check)} of {check.max_points}")
+        yield from _earned(check, finding, missing)
         for name in check.evidence:
             if name not in names:
                 yield Flaw("evidence", f"the check {check.id!r} rests on {name}, which is missing")
+
+
+def _earned(check: CheckResult, finding: Finding | None, missing: CheckResult | None) -> Iterator[Flaw]:
+    """What a check's status and points are not by its last measurement, and by the essential check that is missing."""
+    if check.status == "passed" and (finding is None or finding.verdict != "passed"):
+        found = f"was {finding.verdict}" if finding else "was never taken"
+        yield Flaw("check", f"the check {check.id!r} passed, though its last measurement {found}")
+    if check.points != (check.max_points if check.status == "passed" and missing is None else 0):
+        but = f", and nothing is earned without {missing.title!r}" if missing else ""
+        yield Flaw("points", f"the check {check.id!r} {_ended(check)} of {check.max_points}{but}")
 
 
 def _at_end(verdict: Verdict, ended: dict[str, Any] | None) -> Iterator[Flaw]:

@@ -29,7 +29,7 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measured; `hints` a few tiers, from a nudge to the answer, for each thing that can be observed; `hidden` keeps what
     was seen of it from the exports that learners read (docs/formats.md); `timed` says that it fails on a
     machine that is too busy with other things; `starter_passes` that the starter passes it, which earns nothing on all
-    others.
+    others; `essential` that no check earns anything unless this one passes.
     """
 
     id: str
@@ -40,6 +40,7 @@ class CheckSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: bool = False
     timed: bool = False
     starter_passes: bool = False
+    essential: bool = False
 
 
 class Needs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

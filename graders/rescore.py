@@ -25,6 +25,7 @@ from graders.rubric import (
     RunHeader,
     Verdict,
     judge,
+    lacking,
     result_of,
     root_cause,
     skipped_for,
@@ -160,11 +161,16 @@ def rescore(run: Stored, lab: Lab, judges: Judges) -> Rescored:
     now = judge(
         lab, header, finished, cluster=_cluster(then), absent=AGAIN, reason=None, ended=then.ended, left=then.left
     )
-    gone = [name for name in before if name not in finished]
+    after = {check.id: check for check in now.checks}
+    lacked, lacks = lacking(then.checks), lacking(now.checks)
+    if (essential := lacked or lacks) and not (lacked and lacks):  # all that passed earns its points now, or did then
+        for name in before.keys() & after.keys():
+            if before[name].status == after[name].status == "passed":
+                why[name] += (f"nothing is earned without {essential.title!r}",)
     changes = [
-        Change(check=name, then=before.get(name), now=finished.get(name), why=why.get(name, ()))
-        for name in [*finished, *gone]
-        if before.get(name) != finished.get(name)
+        Change(check=name, then=before.get(name), now=after.get(name), why=why.get(name, ()))
+        for name in [*after, *(name for name in before if name not in after)]
+        if before.get(name) != after.get(name)
     ]
     return Rescored(then=then, now=now, changes=tuple(changes))
 
@@ -181,7 +187,9 @@ def _settled(
     if old is None:
         return unjudged(spec, f"this was no check when the run was measured; {AGAIN}"), ()
     worth = (f"points {old.max_points} -> {spec.points}",) if spec.points != old.max_points else ()
-    kept = msgspec.structs.replace(old, title=spec.title, max_points=spec.points, hidden=spec.hidden)
+    kept = msgspec.structs.replace(
+        old, title=spec.title, max_points=spec.points, hidden=spec.hidden, essential=spec.essential
+    )
     if old.status == "error":
         return kept, worth
     if root := root_cause(lab, spec, finished):

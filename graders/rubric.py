@@ -98,7 +98,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     `why` is the sentence a learner reads about it; `hint` the tiers shown, one a line, and `hint_tiers` how many they
     are; `attempts` how often it was measured; `error_class` whose fault a failure or an error is, None otherwise;
     `seconds` how long its test took, None where it has not ended; `hidden` whether lab.toml keeps it from learners
-    where the course's system can. The rest is as in `Finding`.
+    where the course's system can; `essential` whether no check earns anything without it. The rest is as in `Finding`.
     """
 
     id: str
@@ -122,6 +122,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     error_class: ErrorClass | None = None
     seconds: float | None = None
     hidden: bool = False
+    essential: bool = False
 
 
 class ClusterFacts(msgspec.Struct, frozen=True):
@@ -221,6 +222,7 @@ def result_of(check: CheckSpec, finding: Finding, *, why: str | None, attempts: 
         hint_tiers=len(shown),
         error_class="learner" if finding.verdict == "failed" else None,
         hidden=check.hidden,
+        essential=check.essential,
         **facts,
     )
 
@@ -254,6 +256,7 @@ def _without_finding(check: CheckSpec, status: Status, said: str, why: str | Non
         observed=said,
         why=why,
         hidden=check.hidden,
+        essential=check.essential,
     )
 
 
@@ -282,6 +285,16 @@ def decide(checks: tuple[CheckResult, ...]) -> Status:
         return "passed"
     ranked: tuple[Status, ...] = ("error", "failed", "inconclusive")
     return next((status for status in ranked if status in statuses), "error")
+
+
+def lacking(checks: Iterable[CheckResult]) -> CheckResult | None:
+    """The essential check without which nothing is earned, None where there is none or all of them passed."""
+    return next((check for check in checks if check.essential and check.status != "passed"), None)
+
+
+def counted(checks: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
+    """Checks with the points that count: none where an essential one did not pass."""
+    return tuple(msgspec.structs.replace(check, points=0) for check in checks) if lacking(checks) else checks
 
 
 def final_points(points: int, late: Lateness | None) -> float | None:
@@ -322,7 +335,7 @@ def judge(
         ended: when it ended, or None while it runs.
         left: what it leaves on the cluster.
     """
-    checks = tuple(finished.get(check.id) or ended_by(check, "harness", absent) for check in lab.checks)
+    checks = counted(tuple(finished.get(check.id) or ended_by(check, "harness", absent) for check in lab.checks))
     points = sum(check.points for check in checks)
     return Verdict(
         **{name: getattr(header, name) for name in RunHeader.__struct_fields__},

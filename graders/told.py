@@ -6,7 +6,7 @@ there.
 
 import re
 
-from graders.rubric import CheckResult, Verdict
+from graders.rubric import CheckResult, Verdict, lacking
 
 _COMMAND = re.compile(r"^((?:[^\S\n]|\x1b\[[0-9;]*m)*):(?=:)|#(?=#\[)", re.MULTILINE)
 _FAULTS = {"infrastructure": "of the lab's infrastructure, not yours", "harness": "of the grader, not yours"}
@@ -49,12 +49,20 @@ def _observed(check: CheckResult) -> str | None:
 
 
 def score(verdict: Verdict) -> str:
-    """The points of a run and its status, and what lateness leaves of them."""
-    told = f"{verdict.points}/{verdict.max_points} {verdict.status}"
+    """The points of a run and its status, without which check nothing is earned, and what lateness leaves of them."""
+    told = "; ".join(filter(None, (f"{verdict.points}/{verdict.max_points} {verdict.status}", why_nothing(verdict))))
     if verdict.late is None or not verdict.late.days:
         return told
     days = f"{verdict.late.days} day{'s' if verdict.late.days > 1 else ''}"
     return f"{told}; {days} late takes {verdict.late.percent:g}% and leaves {verdict.final_points:g}"
+
+
+def why_nothing(verdict: Verdict) -> str | None:
+    """Without which essential check a run earns nothing; None where it does, or ended in an error."""
+    essential = None if verdict.status == "error" else lacking(verdict.checks)
+    if essential is None:
+        return None
+    return f"nothing is earned without {'another check' if essential.hidden else repr(essential.title)}"
 
 
 def why_error(verdict: Verdict) -> str:

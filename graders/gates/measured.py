@@ -102,7 +102,7 @@ def _of_starter(lab: Lab, name: str, results: Mapping[str, CheckResult]) -> Iter
                 yield f"{told}; {_next(result, 'correct one of them')}"
         elif result.status == "passed":
             yield (
-                f"the {name} gets the {result.points} points of {check.id!r} as it is handed out; ask for more there, "
+                f"the {name} gets the {check.points} points of {check.id!r} as it is handed out; ask for more there, "
                 "or set starter_passes in lab.toml"
             )
         elif result.status == "inconclusive":

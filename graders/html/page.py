@@ -32,7 +32,7 @@ from graders.next_steps import (
 from graders.process import ROOT
 from graders.record import write_whole
 from graders.rubric import CheckResult, Verdict
-from graders.told import plain, score, told, where_graded, whose
+from graders.told import plain, score, told, where_graded, whose, why_nothing
 
 MOST_LETTERS = 1200
 """Longer texts are cut: they are whole in verdict.json."""
@@ -111,7 +111,7 @@ def render(found: Evidence, labs: Path = HERE) -> str:
         took=(verdict.ended - verdict.started).total_seconds() if verdict.ended else None,
         where=where_graded(verdict),
         whose=whose(verdict),
-        late=score(verdict) if verdict.late is not None and verdict.late.days else None,
+        reckoned=score(verdict) if why_nothing(verdict) or (verdict.late and verdict.late.days) else None,
         machine=_machine(verdict),
         causes=[_cause(verdict, check, labs) for check in root_causes(verdict)],
         live=live_steps(verdict),

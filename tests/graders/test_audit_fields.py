@@ -4,12 +4,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from graders.audit import audit
 from graders.lateness import Lateness
-from graders.rubric import AT_END, ClusterFacts, Left, Verdict, read_verdict
-from tests.graders.stored_run import begun, measured
+from graders.rubric import AT_END, ClusterFacts, Left, Verdict, ended_by, read_verdict
+from tests.graders.stored_run import CHECKS, begun, measured
 from tests.graders.test_audit import edit, edit_records, found, remake_the_manifest
 from tests.graders.verdicts import NOON
 
@@ -165,3 +166,23 @@ def test_facts_that_are_redacted_or_that_json_cannot_say_agree(tmp_path: Path) -
     run.finish(NOON, "it ended early: password=hunter2")
     assert found(run.record.folder) == []
     assert b"hunter2" not in (run.record.folder / "run.jsonl").read_bytes()
+
+
+def test_points_that_a_missing_essential_check_took_are_not_given_back(tmp_path: Path) -> None:
+    first = msgspec.structs.replace(CHECKS[0], essential=True)
+    run = begun(tmp_path, checks=(first, CHECKS[1]))
+    run.settle(ended_by(first, "learner", "Helm refuses it"))
+    measured(run, 1)
+    run.finish(NOON, None)
+    folder = run.record.folder
+    assert found(folder) == []
+
+    edit(folder, lambda verdict: (verdict["checks"][1].update(points=40), verdict.update(points=40)))
+    remake_the_manifest(folder)
+    assert found(folder) == [
+        ("points", "the check 'second' is passed with 40 points of 40, and nothing is earned without 'The first'")
+    ]
+
+    edit(folder, lambda verdict: verdict["checks"][0].update(essential=False))
+    remake_the_manifest(folder)
+    assert found(folder) == [("check", "the check 'first' has essential false in verdict.json, true in run.jsonl")]

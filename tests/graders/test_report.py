@@ -8,6 +8,7 @@ import pytest
 
 from graders.report import render_scorecard, typed
 from graders.rubric import Left
+from graders.told import score as scored
 from tests.graders.verdicts import result, verdict_on
 
 PLACE = Path("results/03_vllm/20260901T120000Z-a1b2c3/verdict.json")
@@ -168,3 +169,17 @@ def test_an_error_says_whose_fault_it_is(fault: str, said: str) -> None:
 def test_a_real_cluster_simulates_nothing() -> None:
     real = msgspec.structs.replace(VERDICT, level="L3", simulated=())
     assert "\nlevel L3; simulated: nothing\n" in render_scorecard(real, PLACE)
+
+
+@pytest.mark.parametrize(
+    ("essential", "score"),
+    [
+        ({}, "0/100 failed; nothing is earned without 'Throughput'"),
+        ({"hidden": True}, "0/100 failed; nothing is earned without another check"),
+        ({"status": "error"}, "0/100 error"),
+    ],
+)
+def test_a_score_names_the_check_without_which_nothing_is_earned(essential: dict[str, object], score: str) -> None:
+    throughput = msgspec.structs.replace(THROUGHPUT, essential=True, **essential)
+    checks = (msgspec.structs.replace(STREAMS, points=0), throughput, OBJECTIVE)
+    assert scored(verdict_on(checks)) == score

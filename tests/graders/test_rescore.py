@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from graders.audit import audit
 from graders.errors import GraderError, HarnessError
 from graders.record import FORMAT, MANIFEST, sums
 from graders.rescore import Refused, read_run
@@ -91,6 +92,28 @@ def test_points_titles_and_hints_are_todays(session: Session) -> None:
     first, second = found.now.checks
     assert (first.points, first.max_points, first.hint, second.max_points) == (0, 70, "Think twice.", 30)
     assert [each.why for each in found.changes] == [("points 60 -> 70",), ("points 40 -> 30",)]
+
+
+def test_what_an_essential_check_decides_is_counted_again(session: Session) -> None:
+    alone = LAB.replace('needs = ["first"]\n', "").replace("points = 60\n", "points = 60\nessential = true\n")
+    measured(session, "1.0", lab=alone)
+    assert (session.verdict.points, session.statuses()) == (0, ["failed", "passed"])
+    assert audit(session.pytester.path / RUN).holds
+
+    change(session, lab=alone, thresholds=THRESHOLDS.replace("ratio = 2", "ratio = 0.5"))
+    found = again(session)
+
+    nothing = "nothing is earned without 'The first'"
+    assert found.now.points == 100
+    assert [(each.check, each.why) for each in found.changes] == [
+        ("first", ("ratio 2 -> 0.5",)),
+        ("second", (nothing,)),
+    ]
+
+    change(session, lab=alone.replace("essential = true\n", ""))
+    found = again(session)
+    assert [check.points for check in found.now.checks] == [0, 40]
+    assert [(each.check, each.why) for each in found.changes if each.counts] == [("second", (nothing,))]
 
 
 def test_a_check_that_was_skipped_then_cannot_be_judged_now(session: Session) -> None:

@@ -176,6 +176,35 @@ def test_a_verdict_counts_the_checks_of_the_lab_in_its_order() -> None:
     assert (verdict.points, verdict.max_points, verdict.status, verdict.level) == (100, 100, "passed", "L1")
 
 
+@pytest.mark.parametrize("status", ["failed", "inconclusive", "skipped", "error"])
+def test_nothing_is_earned_without_an_essential_check(status: Status) -> None:
+    essential = msgspec.structs.replace(SECOND, essential=True)
+    lab = msgspec.structs.replace(LAB, checks=(FIRST, essential, THIRD))
+    first, third = (result_of(check, PASSED, why=None, attempts=1, tiers=1) for check in (FIRST, THIRD))
+    passed = result_of(essential, PASSED, why=None, attempts=1, tiers=1)
+
+    def points(second: CheckResult) -> tuple[int, ...]:
+        finished = {"first": first, "second": second, "third": third}
+        verdict = judge(lab, HEADER, finished, cluster=CLUSTER, absent="not run", reason=None, ended=None)
+        return verdict.points, *(check.points for check in verdict.checks)
+
+    assert points(passed) == (100, 30, 30, 40)
+    assert points(msgspec.structs.replace(passed, status=status, points=0)) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        result_of(msgspec.structs.replace(FIRST, essential=True), FAILED, why=None, attempts=1, tiers=1),
+        ended_by(msgspec.structs.replace(FIRST, essential=True), "learner", "it is refused"),
+        skipped_for(msgspec.structs.replace(FIRST, essential=True), SECOND),
+    ],
+    ids=["a finding", "an exception", "not measured"],
+)
+def test_a_result_says_that_its_check_is_essential(result: CheckResult) -> None:
+    assert result.essential
+
+
 def test_an_absent_check_is_an_error_and_a_stranger_counts_nothing() -> None:
     stranger = CheckSpec("stranger", "Bonus", 100)
     results = {check.id: result_of(check, PASSED, why=None, attempts=1, tiers=1) for check in (FIRST, SECOND, stranger)}

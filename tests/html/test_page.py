@@ -192,6 +192,13 @@ def test_whose_run_it_is_and_what_lateness_takes_is_said(tmp_path: Path) -> None
     assert "up to 2 tiers of each" in found.texts("dd")
 
 
+def test_that_nothing_is_earned_without_an_essential_check_is_said(tmp_path: Path) -> None:
+    missing = result("same", "failed", 90, title="The same mathematics", essential=True)
+    store(tmp_path / "run", [msgspec.structs.replace(STREAMS, points=0), missing])
+    found = Outline(page.render(evidence.read(tmp_path / "run")))
+    assert "0/100 failed; nothing is earned without 'The same mathematics'" in found.texts("p")
+
+
 def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
     store(tmp_path / "run", [STREAMS], {"a.jsonl": b'{"format":"gpulab/load/v0"}\n'})
     found = Outline(page.render(evidence.read(tmp_path / "run")))
